@@ -1,0 +1,1 @@
+"""Check factories, each written once and used by every use case."""

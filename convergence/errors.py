@@ -1,0 +1,53 @@
+"""Every error a user can act on: each message says what is wrong, what was expected and found, and the next step.
+
+ConvergenceError
+├── LakeError           a table cannot be opened, read or written
+│   ├── TableMissing      it has never been written
+│   ├── InvalidName       a table name or partition key that could leave the lake
+│   ├── SchemaConflict    a column changed its type
+│   └── ConcurrentWrite   somebody else committed the same partition first
+├── ContractBroken      rows break the contract of their table
+├── ArrivalError        a topic's messages cannot be landed in order
+├── ModelError          a model that cannot be loaded, or none is promoted
+└── SettingsError       the environment names something that is not there
+"""
+
+
+class ConvergenceError(Exception):
+    """Base of the platform's own errors; the command line prints its text and no traceback."""
+
+
+class LakeError(ConvergenceError):
+    """A table cannot be opened, read or written."""
+
+
+class TableMissing(LakeError):
+    """The table has never been written."""
+
+
+class InvalidName(LakeError):
+    """A table name or partition key that could leave the lake."""
+
+
+class SchemaConflict(LakeError):
+    """A column changed its type between two writes."""
+
+
+class ConcurrentWrite(LakeError):
+    """Another writer committed the same partition after this one opened the table."""
+
+
+class ContractBroken(ConvergenceError):
+    """Rows break the contract of their table."""
+
+
+class ArrivalError(ConvergenceError):
+    """A topic's messages cannot be landed in order."""
+
+
+class ModelError(ConvergenceError):
+    """A model cannot be loaded, or none is promoted for the day asked for."""
+
+
+class SettingsError(ConvergenceError):
+    """The environment names something that is not there."""

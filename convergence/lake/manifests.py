@@ -1,0 +1,166 @@
+"""What every partition holds and what it was made from: in the commit itself, and collected in one table to search.
+
+The collecting table is landed from the tables' logs exactly once, like any other stream, so a crash between a commit
+and its record loses nothing and the table can be rebuilt from the logs.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from typing import Any, Literal, NamedTuple
+
+import polars as pl
+from deltalake import DeltaTable
+
+from convergence.errors import ConcurrentWrite, TableMissing
+from convergence.lake.content_hash import add_hashes, content_hash
+from convergence.lake.tables import WHOLE, Commit, Lake, rows_of
+
+MANIFESTS = "_manifests"
+
+_SCHEMA = {
+    "table": pl.String,
+    "partition": pl.String,
+    "version": pl.Int64,
+    "mode": pl.String,
+    "rows": pl.Int64,
+    "content_hash": pl.String,
+    "inputs": pl.String,
+    "code_version": pl.String,
+    "run_id": pl.String,
+    "origins": pl.List(pl.String),
+    "committed_at": pl.Datetime("us", "UTC"),
+    "manifest": pl.String,
+}
+_STATE = ["table", "partition", "version", "mode", "rows", "content_hash", "inputs", "code_version", "run_id", "origins"]
+
+
+class PartitionState(NamedTuple):
+    """The newest content of one partition."""
+
+    version: int  # of the table, when it was committed
+    rows: int
+    content_hash: str
+    inputs: str  # digest of the upstream content hashes that it was made from
+    code_version: str
+    run_id: str
+    origins: tuple[str, ...]  # of the data: real or simulated, and which
+
+
+@dataclass(frozen=True)
+class InputRead:
+    """An upstream table as it was read: its version, and the content of each partition."""
+
+    version: int
+    partitions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Who made a commit, from what. `reads` lists, per partition written, the upstream partitions that it reads."""
+
+    run_id: str
+    code_version: str
+    revision: str = "unknown"
+    config: Mapping[str, Any] = field(default_factory=dict)
+    origins: Sequence[str] = ()
+    inputs: Mapping[str, InputRead] = field(default_factory=dict)
+    reads: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+
+
+def inputs_digest(inputs: Mapping[str, Mapping[str, str]]) -> str:
+    """A fingerprint of upstream content: table -> partition -> content hash. Absent partitions are left out."""
+    digest = blake2b(digest_size=12)
+    for table in sorted(inputs):
+        digest.update("\n".join((table, *(f"{k}={h}" for k, h in inputs[table].items()), "")).encode())
+    return digest.hexdigest()
+
+
+def build_manifest(
+    partitions: Mapping[str, pl.DataFrame], mode: Literal["replace", "append"], provenance: Provenance
+) -> dict[str, Any]:
+    """The manifest of a commit to come: with `append`, a partition's hash is that of its new rows alone."""
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        hashes = list(pool.map(content_hash, partitions.values()))
+    return {
+        "mode": mode,
+        **{k: v for k, v in asdict(provenance).items() if k != "reads"},
+        "partitions": {
+            key: {"rows": frame.height, "hash": digest, "inputs": _digest_of(provenance, key)}
+            for (key, frame), digest in zip(partitions.items(), hashes, strict=True)
+        },
+    }
+
+
+def record(lake: Lake, tables: Iterable[str]) -> None:
+    """Bring the manifests table up to date with the logs of these tables, each commit exactly once."""
+    while True:
+        base = lake.open(MANIFESTS)
+        known = {t: base.transaction_version(f"log/{t}") if base else None for t in tables}
+        commits = {t: list(lake.commits(t, -1 if last is None else last)) for t, last in known.items()}
+        rows = [row for table, entries in commits.items() for commit in entries for row in _rows(table, commit)]
+        if not rows:
+            return
+        consumed = {f"log/{t}": entries[-1].version for t, entries in commits.items() if entries}
+        frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
+        try:
+            return lake.append(MANIFESTS, {WHOLE: frame}, {}, consumed, base)
+        except ConcurrentWrite:
+            continue  # somebody else recorded them: look again
+
+
+def states(
+    lake: Lake, tables: Sequence[str], until: Mapping[str, int] | None = None
+) -> dict[str, dict[str, PartitionState]]:
+    """The newest state of every partition of these tables, or the state as of table versions `until`."""
+    record(lake, tables)
+    handle = lake.open(MANIFESTS)
+    found: dict[str, dict[str, PartitionState]] = {t: {} for t in tables}
+    if handle is None:
+        return found
+    rows = rows_of(handle).select(_STATE).filter(pl.col("table").is_in(list(tables))).sort("version").collect()
+    for table, partition, version, mode, count, digest, inputs, code, run, origins in rows.iter_rows():
+        if until and version > until[table]:
+            continue
+        there = found[table].get(partition) if mode == "append" else None
+        if there:
+            count, digest = there.rows + count, add_hashes(there.content_hash, digest)  # noqa: PLW2901
+        found[table][partition] = PartitionState(version, count, digest, inputs, code, run, tuple(origins))
+    return found
+
+
+def manifest(lake: Lake, table: str, partition: str) -> dict[str, Any]:
+    """The whole manifest of a partition's newest content, with its Delta version. Raises TableMissing."""
+    state = states(lake, [table])[table].get(partition)
+    if state is None:
+        raise TableMissing(f"{table} {partition or '(whole table)'} has never been written: materialize it first")
+    commit = next(c for c in lake.commits(table, state.version - 1) if c.version == state.version)
+    shared = {k: v for k, v in commit.manifest.items() if k != "partitions"}
+    return {
+        "table": table,
+        "partition": partition,
+        "version": state.version,
+        "committed_at": commit.timestamp.isoformat(),
+        "rows": state.rows,
+        "content_hash": state.content_hash,
+        **shared,
+    }
+
+
+def _digest_of(provenance: Provenance, key: str) -> str:
+    hashes = {up: read.partitions for up, read in provenance.inputs.items()}
+    return inputs_digest(
+        {up: {k: hashes[up][k] for k in keys if k in hashes[up]} for up, keys in provenance.reads.get(key, {}).items()}
+    )
+
+
+def _rows(table: str, commit: Commit) -> list[tuple[Any, ...]]:
+    m, whole = commit.manifest, iter([json.dumps(commit.manifest)])  # once per commit, on its first row
+    return [
+        (table, key, commit.version, m["mode"], p["rows"], p["hash"], p["inputs"], m["code_version"], m["run_id"],
+         m["origins"], commit.timestamp, next(whole, None))
+        for key, p in m["partitions"].items()
+    ]  # fmt: skip
+

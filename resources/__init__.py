@@ -1,0 +1,1 @@
+"""Dagster's face of the stores: thin resources over the plain classes of `convergence`."""

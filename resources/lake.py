@@ -1,0 +1,275 @@
+"""The lake in Dagster: an I/O manager, and `lake_asset`, which is `@dg.asset` for rows that keep a contract.
+
+What `lake_asset` adds to `@dg.asset`: the contract is enforced before the commit; a run commits once, however many
+days it covers; each day gets its own data version, provenance and check result; and the manifest goes with the data.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from deltalake import DeltaTable
+
+from convergence.errors import ConcurrentWrite, ConvergenceError, TableMissing
+from convergence.lake.contracts import REJECTED, Contract, Judged, judge
+from convergence.lake.manifests import InputRead, Provenance, build_manifest, inputs_digest, record, states
+from convergence.lake.tables import WHOLE, Lake, rows_of
+from convergence.versions.revision import code_revision
+from resources.contract_metadata import column_schema
+from resources.partition_windows import upstream_reads
+
+# Dagster then emits no materializations of its own for an output. It is Dagster's private name, kept here alone: should
+# it cease to work, each day is recorded twice and ours, coming later, still holds (a test counts the events).
+_WITHOUT_EVENTS = {"__source_asset_observation__": True}
+
+
+Describe = Callable[[pl.DataFrame], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """An input as it was read: its rows, its version, and the content hash of each partition."""
+
+    rows: pl.LazyFrame
+    read: InputRead
+    origins: Sequence[str]
+    partitions_def: dg.PartitionsDefinition | None
+
+
+@dataclass(frozen=True)
+class LakeWrite:
+    """What a lake asset hands to its I/O manager: partitions that have passed their contract, and their manifest."""
+
+    partitions: Mapping[str, pl.DataFrame]
+    manifest: Mapping[str, Any]
+    base: DeltaTable | None  # the table as it was when the work began
+
+
+class LakeIOManager(dg.ConfigurableIOManager):
+    """Reads and writes partitions of Delta tables under `root`, a folder or an S3-compatible URL."""
+
+    root: str
+    storage_options: dict[str, str] = {}
+
+    @cached_property
+    def lake(self) -> Lake:
+        """The plain store behind this resource."""
+        return Lake(self.root, self.storage_options)
+
+    def handle_output(self, context: dg.OutputContext, obj: LakeWrite) -> None:
+        """Commit the partitions at once, then record their manifest."""
+        table = table_of(context.asset_key)
+        with failures():
+            self.lake.replace(table, obj.partitions, obj.manifest, obj.base)
+            record(self.lake, [table])
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        """The partitions that the run reads: a `Snapshot` for lake assets, else a LazyFrame or DataFrame by annotation."""
+        days = list(context.asset_partition_keys) if context.has_asset_partitions else None
+        with failures():
+            snapshot = read_snapshot(
+                self.lake, table_of(context.asset_key), days, context.asset_partitions_def if days is not None else None
+            )
+        wanted = context.dagster_type.typing_type
+        if wanted is Snapshot:
+            return snapshot
+        return snapshot.rows.collect() if wanted is pl.DataFrame else snapshot.rows
+
+
+def table_of(key: dg.AssetKey) -> str:
+    """The lake table of an asset."""
+    return "/".join(key.path)
+
+
+def read_snapshot(
+    lake: Lake, table: str, days: Sequence[str] | None, partitions_def: dg.PartitionsDefinition | None = None
+) -> Snapshot:
+    """A table opened once: rows and content hashes belong to the same version. Raises TableMissing."""
+    handle = lake.open(table)
+    if handle is None:
+        raise TableMissing(f"{table} has never been written: materialize {table} first")
+    held = states(lake, [table], {table: handle.version()})[table]
+    hashes = {k: held[k].content_hash for k in ([WHOLE] if days is None else days) if k in held}
+    if days is None and WHOLE not in held:
+        hashes = {k: s.content_hash for k, s in sorted(held.items())}
+    origins = sorted({o for k in hashes for o in held[k].origins})
+    return Snapshot(rows_of(handle, days), InputRead(handle.version(), hashes), origins, partitions_def)
+
+
+def lake_asset(
+    *,
+    contract: Contract,
+    ins: Mapping[str, dg.AssetIn] | None = None,
+    partitions_def: dg.PartitionsDefinition | None = None,
+    describe: Describe | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    **asset: Any,
+) -> Callable[[Callable[..., pl.DataFrame | pl.LazyFrame]], dg.AssetsDefinition]:
+    """`@dg.asset` whose rows keep `contract`. `describe` turns the rows of one partition into metadata of its event.
+
+    The function gets a LazyFrame per input (and the context, if its first parameter is `context`) and returns the rows
+    of the run's partitions, told apart by `event_date`.
+    """
+
+    def decorate(fn: Callable[..., pl.DataFrame | pl.LazyFrame]) -> dg.AssetsDefinition:
+        parameters = list(inspect.signature(fn).parameters)
+        takes_context = parameters[:1] == ["context"]
+        names = parameters[takes_context:]
+        declared = {name: (ins or {}).get(name, dg.AssetIn()) for name in names}
+        prefix = asset.get("key_prefix")
+        key = dg.AssetKey([*([prefix] if isinstance(prefix, str) else prefix or []), asset.get("name") or fn.__name__])
+        check = dg.AssetCheckSpec(
+            "contract",
+            asset=key,
+            blocking=True,
+            description=f"Every row keeps the contract {contract.__name__}; rows that do not go to {table_of(key)}_rejected.",
+            partitions_def=partitions_def,  # pyright: ignore[reportCallIssue]
+        )
+
+        def body(context: dg.AssetExecutionContext, **snapshots: Snapshot) -> Iterator[Any]:
+            run = _Run(context, snapshots, declared)
+            with failures():
+                base = run.lake.open(run.table)
+                frame = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()}).lazy().collect()
+                judged = judge(contract, frame, run.keys)
+            yield from run.events(judged, base, describe)
+
+        functools.update_wrapper(body, fn, assigned=("__name__", "__doc__", "__module__"), updated=())
+        del body.__wrapped__
+        return dg.asset(
+            **asset,
+            ins={
+                n: dg.AssetIn(i.key, metadata=i.metadata, key_prefix=i.key_prefix, partition_mapping=i.partition_mapping,
+                              input_manager_key="lake", dagster_type=Snapshot)  # pyright: ignore[reportArgumentType]
+                for n, i in declared.items()
+            },  # fmt: skip
+            partitions_def=partitions_def,
+            backfill_policy=dg.BackfillPolicy.single_run() if partitions_def else None,
+            io_manager_key="lake",
+            required_resource_keys={"lake"},
+            output_required=False,
+            check_specs=[check],
+            metadata={
+                "dagster/table_name": table_of(key),
+                "dagster/column_schema": column_schema(contract),
+                "contract": f"{contract.__module__}.{contract.__name__}",
+                **(metadata or {}),
+            },
+        )(body)
+
+    return decorate
+
+
+class _Run:
+    """One execution of a lake asset: its partitions, what they were made from, and the events that say so."""
+
+    def __init__(
+        self, context: dg.AssetExecutionContext, snapshots: Mapping[str, Snapshot], ins: Mapping[str, dg.AssetIn]
+    ) -> None:
+        self.context, self.key = context, context.asset_key
+        self.table = table_of(self.key)
+        self.lake: Lake = context.resources.lake.lake
+        mine = context.assets_def.partitions_def
+        self.keys = list(context.partition_keys) if mine else [WHOLE]
+        self.upstream = {n: context.assets_def.keys_by_input_name[n] for n in snapshots}
+        reads = {n: upstream_reads(ins[n].partition_mapping, mine, s.partitions_def) for n, s in snapshots.items()}
+        self.provenance = Provenance(
+            run_id=context.run_id,
+            code_version=context.assets_def.code_versions_by_key.get(self.key) or "",
+            revision=code_revision(),
+            config=dict(context.op_execution_context.op_config or {}),
+            origins=sorted({o for s in snapshots.values() for o in s.origins}),
+            inputs={table_of(self.upstream[n]): s.read for n, s in snapshots.items()},
+            reads={k: {table_of(self.upstream[n]): f(k) for n, f in reads.items()} for k in self.keys},
+        )
+        self.before = {key: self._newest_event(key) for key in self.upstream.values()}
+
+    def events(self, judged: Judged, base: DeltaTable | None, describe: Describe | None) -> Iterator[Any]:
+        """Write the good partitions, quarantine the bad ones, and report each; raises Failure if any was bad."""
+        good, bad = judged.good, judged.bad
+        with failures():
+            quarantine(self.lake, self.table, judged, self.provenance)
+        write = LakeWrite(good, build_manifest(good, "replace", self.provenance), base)
+        versions = {key: part["hash"] for key, part in write.manifest["partitions"].items()}
+        metadata = {
+            key: {
+                "dagster/partition_row_count" if key else "dagster/row_count": frame.height,
+                "data_origin": ", ".join(self.provenance.origins) or "made here",
+                **(describe(frame) if describe and frame.height else {}),
+            }
+            for key, frame in good.items()
+        }
+        rejected = sum(rows.height for rows in bad.values())
+        summary = dg.AssetCheckResult(
+            check_name="contract", passed=not bad, metadata={"partitions": len(self.keys), "rows_rejected": rejected}
+        )
+        if len(self.keys) == 1 and good:
+            (key,) = self.keys
+            version = dg.DataVersion(versions[key])
+            yield dg.MaterializeResult(value=write, data_version=version, metadata=metadata[key], check_results=[summary])
+            return
+        if good:
+            yield dg.Output(write, metadata=_WITHOUT_EVENTS)
+            tags = self._provenance_tags()
+            for key in good:
+                yield dg.AssetMaterialization(
+                    self.key, partition=key, metadata=metadata[key], tags={**tags, "dagster/data_version": versions[key]}
+                )
+        for key in self.keys:
+            yield dg.AssetCheckEvaluation(
+                asset_key=self.key,
+                check_name="contract",
+                passed=key in good,
+                blocking=True,
+                partition=key or None,
+                metadata={"rows": good[key].height} if key in good else {"rows_rejected": bad[key].height},
+            )
+        yield summary
+        if bad:
+            raise dg.Failure(
+                f"{self.table}: {len(bad)} of {len(self.keys)} partitions break the contract and were left as they were: "
+                f"{', '.join(list(bad)[:10])}{' ...' if len(bad) > 10 else ''}\n"  # noqa: PLR2004
+                f"Found: {rejected} rows, e.g. {next(iter(bad.values()))['reason'][0]}\n"
+                f"Next: look at table {self.table}_rejected, correct the input or the contract, materialize these days again",
+                allow_retries=False,
+            )
+
+    def _newest_event(self, key: dg.AssetKey) -> int | None:
+        records = self.context.instance.fetch_materializations(key, limit=1).records
+        return records[0].storage_id if records else None
+
+    def _provenance_tags(self) -> dict[str, str]:
+        """What Dagster itself would tag a materialization with, so that its UI can tell what is out of date."""
+        tags = {"dagster/code_version": self.provenance.code_version, "dagster/data_version_is_user_provided": "true"}
+        for key in self.upstream.values():
+            held = self.provenance.inputs[table_of(key)].partitions
+            tags[f"dagster/input_data_version/{key.to_user_string()}"] = held.get(WHOLE) or inputs_digest({"": held})
+            tags[f"dagster/input_event_pointer/{key.to_user_string()}"] = str(self.before[key] or "NULL")
+        return tags
+
+
+def quarantine(lake: Lake, table: str, judged: Judged, provenance: Provenance) -> None:
+    """Keep the offending rows of bad partitions in `<table>_rejected`, and clear those of partitions now good."""
+    name = f"{table}_rejected"
+    base = lake.open(name)
+    held = states(lake, [name])[name] if base else {}
+    cleared = {key: pl.DataFrame(schema=REJECTED) for key in judged.good if key in held and held[key].rows}
+    rows = {**judged.bad, **cleared}
+    if rows:
+        lake.replace(name, rows, build_manifest(rows, "replace", provenance), base)
+        record(lake, [name])
+
+
+@contextmanager
+def failures() -> Iterator[None]:
+    """Show a platform error as what it says, not as a stack trace."""
+    try:
+        yield
+    except ConvergenceError as error:
+        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=isinstance(error, ConcurrentWrite)) from error
