@@ -6,7 +6,7 @@ days it covers; each day gets its own data version, provenance and check result;
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +26,7 @@ from resources.partition_windows import upstream_reads
 
 # Dagster then emits no materializations of its own for an output. It is Dagster's private name, kept here alone: should
 # it cease to work, each day is recorded twice and ours, coming later, still holds (a test counts the events).
-_WITHOUT_EVENTS = {"__source_asset_observation__": True}
+WITHOUT_EVENTS = {"__source_asset_observation__": True}
 
 
 Describe = Callable[[pl.DataFrame], Mapping[str, Any]]
@@ -62,8 +62,10 @@ class LakeIOManager(dg.ConfigurableIOManager):
         """The plain store behind this resource."""
         return Lake(self.root, self.storage_options)
 
-    def handle_output(self, context: dg.OutputContext, obj: LakeWrite) -> None:
-        """Commit the partitions at once, then record their manifest."""
+    def handle_output(self, context: dg.OutputContext, obj: LakeWrite | None) -> None:
+        """Commit the partitions at once, then record their manifest; None: the asset has committed by itself."""
+        if obj is None:
+            return
         table = table_of(context.asset_key)
         with failures():
             self.lake.replace(table, obj.partitions, obj.manifest, obj.base)
@@ -109,6 +111,7 @@ def lake_asset(
     partitions_def: dg.PartitionsDefinition | None = None,
     describe: Describe | None = None,
     metadata: Mapping[str, Any] | None = None,
+    required_resource_keys: Set[str] = frozenset(),
     **asset: Any,
 ) -> Callable[[Callable[..., pl.DataFrame | pl.LazyFrame]], dg.AssetsDefinition]:
     """`@dg.asset` whose rows keep `contract`. `describe` turns the rows of one partition into metadata of its event.
@@ -152,7 +155,7 @@ def lake_asset(
             partitions_def=partitions_def,
             backfill_policy=dg.BackfillPolicy.single_run() if partitions_def else None,
             io_manager_key="lake",
-            required_resource_keys={"lake"},
+            required_resource_keys={"lake", *required_resource_keys},
             output_required=False,
             check_specs=[check],
             metadata={
@@ -215,7 +218,7 @@ class _Run:
             yield dg.MaterializeResult(value=write, data_version=version, metadata=metadata[key], check_results=[summary])
             return
         if good:
-            yield dg.Output(write, metadata=_WITHOUT_EVENTS)
+            yield dg.Output(write, metadata=WITHOUT_EVENTS)
             tags = self._provenance_tags()
             for key in good:
                 yield dg.AssetMaterialization(

@@ -16,7 +16,7 @@ from deltalake import DeltaTable
 
 from convergence.errors import ConcurrentWrite, TableMissing
 from convergence.lake.content_hash import add_hashes, content_hash
-from convergence.lake.tables import WHOLE, Commit, Lake, rows_of
+from convergence.lake.tables import Commit, Lake, rows_of
 
 MANIFESTS = "_manifests"
 
@@ -106,7 +106,7 @@ def record(lake: Lake, tables: Iterable[str]) -> None:
         consumed = {f"log/{t}": entries[-1].version for t, entries in commits.items() if entries}
         frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
         try:
-            return lake.append(MANIFESTS, {WHOLE: frame}, {}, consumed, base)
+            return lake.append(MANIFESTS, frame, {}, consumed, base, dated=False)
         except ConcurrentWrite:
             continue  # somebody else recorded them: look again
 

@@ -105,37 +105,42 @@ class Lake:
         def actions(handle: DeltaTable) -> list[AddAction | RemoveAction]:
             return [*(r for key in partitions for r in _removals(handle, key)), *adds]
 
-        self._transact(table, base, partitions, manifest, actions, revisions, {a: (r or 0) + 1 for a, r in revisions.items()})
+        frame, dated = next(iter(partitions.values())), WHOLE not in partitions
+        after = {app: (revision or 0) + 1 for app, revision in revisions.items()}
+        self._transact(table, base, frame, manifest, actions, revisions, after, dated=dated)
 
     def append(
         self,
         table: str,
-        partitions: Mapping[str, pl.DataFrame],
+        frame: pl.DataFrame,
         manifest: Mapping[str, Any],
         consumed: Mapping[str, int],
         base: DeltaTable | None,
+        *,
+        dated: bool,
     ) -> None:
         """Add rows and record what was consumed (application id -> version) in the same commit.
 
         Raises ConcurrentWrite if any of these application ids was committed since `base`: check again, then retry.
         """
-        adds = self._write_files(table, partitions)
+        adds = self._write_files(table, by_day(frame) if dated else {WHOLE: frame})
         before = {app: base and base.transaction_version(app) for app in consumed}
-        self._transact(table, base, partitions, manifest, lambda _: adds, before, consumed)
+        self._transact(table, base, frame, manifest, lambda _: adds, before, consumed, dated=dated)
 
     def _transact(
         self,
         table: str,
         base: DeltaTable | None,
-        partitions: Mapping[str, pl.DataFrame],
+        frame: pl.DataFrame,
         manifest: Mapping[str, Any],
         actions: Callable[[DeltaTable], Sequence[AddAction | RemoveAction]],
         before: Mapping[str, int | None],
         after: Mapping[str, int],
+        *,
+        dated: bool,
     ) -> None:
         """Commit if every application id still stands where it stood; delta-rs makes check and commit one step."""
-        frame = next(iter(partitions.values()))
-        handle = base or self._create(table, frame, dated=WHOLE not in partitions)
+        handle = base or self._create(table, frame, dated=dated)
         for attempt in range(_ATTEMPTS):
             lost = [app.removeprefix(_revision("")) for app, at in before.items() if handle.transaction_version(app) != at]
             if lost:

@@ -1,0 +1,161 @@
+"""The `convergence` command: only what Dagster has no command for. The one place that may import everything."""
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from convergence.errors import ConvergenceError
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from convergence.lake.tables import Lake
+
+ROOT = Path(__file__).parents[1]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(*, debug: bool) -> None:
+    """Traceable, reproducible data and models on Dagster. Materialize, backfill and browse with `dagster` itself."""
+
+
+def main() -> None:
+    """Entry point: a platform error is one message and exit code 2; a failed check is exit code 1."""
+    try:
+        cli(standalone_mode=False)
+    except ConvergenceError as error:
+        if "--debug" in sys.argv:
+            raise
+        click.echo(f"{type(error).__name__}: {error}", err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except click.exceptions.Abort:
+        sys.exit(130)
+
+
+@cli.command()
+@click.argument("topic")
+@click.option("--days", required=True, metavar="A..B", help="First and last event date, e.g. 2018-04-01..2018-08-31.")
+@click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="Times faster than the events; default: at once.")
+def replay(topic: str, days: str, speed: float | None) -> None:
+    """Play the history of TOPIC into its drop folder."""
+    from rich.progress import track
+
+    from convergence.arrivals.replay import replay as play
+    from convergence_assets.definitions import topics
+    from resources.environments import settings
+
+    known = topics()
+    if topic not in known:
+        raise click.BadParameter(f"no topic {topic!r}; there are: {', '.join(known)}")
+    first, last = _days(days)
+    here = settings()
+    played = play(known[topic], here.published_data, here.home / "inbox", first, last, speed)
+    sent = [*track(played, f"replaying {topic}", total=(last - first).days + 1)]
+    click.echo(f"{sum(n for _, n, _ in sent)} messages of {len(sent)} days in {here.home / 'inbox' / topic}; {sent[0][2]}")
+    click.echo(f"Next: dagster asset materialize --select key:{known[topic].table} --partition {last}")
+
+
+@cli.command()
+@click.argument("asset")
+@click.option("--partition", default="", help="Partition key; none for a table without partitions.")
+def manifest(asset: str, partition: str) -> None:
+    """Print what a partition holds and what it was made from, as JSON."""
+    from convergence.lake.manifests import manifest as read
+
+    click.echo(json.dumps(read(lake(), asset, partition), indent=2))
+
+
+@cli.group()
+def new() -> None:
+    """Make something from a template."""
+
+
+@new.command("use-case")
+@click.argument("name")
+def use_case(name: str) -> None:
+    """Add the use case NAME: assets, contract, checks and tests that are green at once."""
+    from convergence_assets.scaffold import create
+
+    for path in create(ROOT, name):
+        click.echo(path.relative_to(ROOT))
+    click.echo(f"Next: pytest tests/convergence_assets/{name}")
+
+
+@cli.command()
+@click.option("--use-case", "only", help="One use case; default: all.")
+def demo(only: str | None) -> None:
+    """Materialize everything that is missing or out of date, and show what came of it."""
+    from convergence.demo import run_demo
+
+    with instance() as inst:
+        sys.exit(0 if run_demo(inst, only) else 1)
+
+
+@cli.command()
+@click.option("--select", "asset", help="An asset such as fraud/transactions; default: all with checks.")
+@click.option("--partition", required=True, help="The partition to check.")
+def check(asset: str | None, partition: str) -> None:
+    """Run stand-alone asset checks; exit 1 if an ERROR check fails or none ran."""
+    from convergence.demo import run_checks
+
+    with instance() as inst:
+        sys.exit(0 if run_checks(inst, asset, partition) else 1)
+
+
+@cli.command()
+@click.option("--port", default=3000, show_default=True)
+def ui(port: int) -> None:
+    """Start Dagster's UI and daemon on loopback; stops with Ctrl-C, refuses a second start on the same home."""
+    from convergence.launcher import serve
+
+    with instance():
+        sys.exit(serve(ROOT, Path(os.environ["DAGSTER_HOME"]), port))
+
+
+def lake() -> "Lake":
+    """The lake of this environment, without Dagster's configuration around it."""
+    import dagster as dg
+
+    from convergence.lake.tables import Lake
+    from resources.environments import settings, storage_options
+
+    here = settings()
+    options = {k: v.get_value() or "" if isinstance(v, dg.EnvVar) else v for k, v in storage_options(here).items()}
+    return Lake(here.lake_root, options)
+
+
+@contextmanager
+def instance() -> "Iterator[dg.DagsterInstance]":
+    """The Dagster instance under CONVERGENCE_HOME, with the repository's dagster.yaml."""
+    from dagster import DagsterInstance
+
+    from resources.environments import settings
+
+    home = settings().home.resolve() / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    os.environ["DAGSTER_HOME"] = str(home)
+    with DagsterInstance.get() as inst:
+        yield inst
+
+
+def _days(text: str) -> tuple[date, date]:
+    try:
+        first, last = (date.fromisoformat(part) for part in text.split(".."))
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not A..B with dates like 2018-04-01..2018-08-31") from None
+    return first, last
+
+

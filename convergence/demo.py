@@ -1,0 +1,100 @@
+"""Brings everything up to date in dependency order, and tells in one table what there is now."""
+
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import dagster as dg
+from rich.console import Console
+from rich.table import Table
+
+from convergence.arrivals.replay import replay
+from convergence.lake.manifests import states
+from convergence.versions.reconcile import Node, stale_partitions
+from convergence_assets.definitions import defs, topics
+from resources.environments import resources, settings
+from resources.graph import lake_nodes
+from sensors.reconcile import run_requests
+
+console = Console()
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@dataclass
+class Report:
+    """What the demo did per table."""
+
+    seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    failed: list[str] = field(default_factory=list)
+
+
+def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
+    """Replay what is not in the inbox, materialize what is missing or stale; False if a run failed."""
+    began, here, report = time.perf_counter(), settings(), Report()
+    lake = resources(here)["lake"].lake
+    wanted = {name: t for name, t in topics().items() if only in (None, t.table.split("/")[0])}
+    for topic in wanted.values():
+        played = list(replay(topic, here.published_data, here.home / "inbox", topic.first_day, topic.last_day))
+        console.print(f"[bold]{topic.name}[/]: {sum(n for _, n, _ in played):,} messages, {len(played)} days. {played[0][2]}")
+    nodes = [n for n in lake_nodes(defs.resolve_all_asset_specs()) if only in (None, n.table.split("/")[0])]
+    landed = {t.table: t for t in wanted.values()}
+    for node in nodes:
+        if topic := landed.get(node.table):
+            handle, source = lake.open(node.table), resources(here)["inbox"].source
+            if any(source.unlanded(topic.name, handle.transaction_version if handle else lambda _: None)):
+                request = dg.RunRequest(asset_selection=[_key(node)], tags=_range(node.partitions))
+                _run(instance, node, request, report)
+            continue
+        stale = stale_partitions(nodes, states(lake, [n.table for n in nodes]))
+        for request in run_requests([node], [s for s in stale if s.ready]):
+            _run(instance, node, request, report)
+    _summary(instance, nodes, states(lake, [n.table for n in nodes]), report)
+    console.print(f"{time.perf_counter() - began:.1f} s. Next: `make ui`, then open http://127.0.0.1:3000/asset-groups")
+    return not report.failed
+
+
+def _run(instance: dg.DagsterInstance, node: Node, request: dg.RunRequest, report: Report) -> None:
+    began = time.perf_counter()
+    with console.status(f"{node.table} ..."):
+        result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=instance, asset_selection=request.asset_selection, tags=request.tags, run_config=_QUIET, raise_on_error=False
+        )
+    report.seconds[node.table] += (seconds := time.perf_counter() - began)
+    days = request.tags.get("dagster/asset_partition_range_start", ""), request.tags.get("dagster/asset_partition_range_end", "")
+    if result.success:
+        console.print(f"  [green]ok[/]     {node.table:28} {'..'.join(dict.fromkeys(days)):24} {seconds:6.1f} s")
+    else:
+        report.failed.append(node.table)
+        causes = [e.step_failure_data.error_display_string for e in result.all_events if e.is_step_failure]
+        console.print(f"  [red]failed[/] {node.table} {'..'.join(days)}\n{causes[0] if causes else ''}")
+
+
+def _summary(instance: dg.DagsterInstance, nodes: Sequence[Node], held: dict, report: Report) -> None:
+    table = Table("asset", "partitions", "rows", "checks passed", "key metric", "seconds", title="What is there now")
+    graph = defs.resolve_asset_graph()
+    for node in nodes:
+        checks = graph.get_check_keys_for_assets({_key(node)})
+        passed = [c for c in checks if _passed(instance, c)]
+        mine = held[node.table]
+        table.add_row(
+            node.table,
+            f"{len(mine)}/{len(node.partitions)}",
+            f"{sum(s.rows for s in mine.values()):,}",
+            f"{len(passed)}/{len(checks)}",
+            _metric(instance, node),
+            f"{report.seconds[node.table]:.1f}" if node.table in report.seconds else "up to date",
+        )
+    console.print(table)
+
+
+def _key(node: Node) -> dg.AssetKey:
+    return dg.AssetKey(node.table.split("/"))
+
+
+def _range(partitions: Sequence[str]) -> dict[str, str]:
+    return {
+        "dagster/asset_partition_range_start": partitions[0],
+        "dagster/asset_partition_range_end": partitions[-1],
+    }

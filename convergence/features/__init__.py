@@ -1,0 +1,1 @@
+"""Feature views and the point-in-time operators that compute them."""

@@ -1,0 +1,32 @@
+"""The contract of a feature table, made from its view: what is declared once is not described a second time."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import pandera.polars as pa
+import polars as pl
+
+from convergence.features.views import FeatureView
+from convergence.features.windows import compute
+from convergence.lake.contracts import Contract
+
+
+def feature_contract(view: FeatureView, name: str, kept: Contract, sources: Mapping[str, Contract]) -> Contract:
+    """The columns of `kept`, then the features of the view with the types that it computes from `sources`.
+
+    Aggregates other than counts and sums may be null, and so may expressions.
+    """
+    day = datetime(1970, 1, 1, tzinfo=UTC)
+    nothing = {source: pl.DataFrame(schema=_schema(contract)) for source, contract in sources.items()}
+    computed = compute(view, nothing, day, day).schema
+    never_null = {a.name for a in view.aggregates if a.function in ("count", "sum")}
+    fields = {
+        feature: pa.Field(nullable=feature not in never_null, description=description)
+        for feature, description in view.descriptions.items()
+    }
+    annotations = {feature: type(computed[feature]) for feature in fields}
+    return type(name, (kept,), {"__annotations__": annotations, "__module__": kept.__module__, **fields})
+
+
+def _schema(contract: Contract) -> pl.Schema:
+    return pl.Schema({name: column.dtype.type for name, column in contract.to_schema().columns.items()})  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,0 +1,177 @@
+"""Measures of a binary score, for rows and for cards, with intervals that resample whole days.
+
+Days and not rows are resampled because the transactions of a day share its frauds: row intervals come out too narrow.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import ArrayLike, NDArray
+
+from convergence.errors import ConvergenceError
+
+
+class OneClassError(ConvergenceError):
+    """The labels hold one class only, so a ranking measure is not defined on them."""
+
+
+class Interval(NamedTuple):
+    """A measure on all rows with its bootstrap interval and standard error, in the measure's own unit."""
+
+    estimate: float
+    low: float
+    high: float
+    standard_error: float
+
+
+def average_precision(label: ArrayLike, score: ArrayLike) -> float:
+    """Area under the precision-recall curve as sum of (R_n - R_n-1) P_n, in [0, 1], by scikit-learn.
+
+    Args:
+        label: n values, Boolean or 0/1.
+        score: n finite values, higher means more likely positive.
+
+    Raises:
+        OneClassError: the labels hold one class only.
+        ConvergenceError: lengths differ, a label is not 0/1, or a score is not finite.
+    """
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(*_labels_and_scores(label, score)))
+
+
+def roc_auc(label: ArrayLike, score: ArrayLike) -> float:
+    """Area under the ROC curve, in [0, 1], by scikit-learn; arguments and errors as `average_precision`."""
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(*_labels_and_scores(label, score)))
+
+
+def base_rate_average_precision(label: ArrayLike) -> float:
+    """Average precision of the trivial baseline, a constant score: the share of positives.
+
+    Raises:
+        ConvergenceError: there is no label, or one is not 0/1.
+    """
+    return float(_labels(label).mean())
+
+
+def card_precision_by_day(frame: pl.DataFrame, k: int = 100) -> pl.DataFrame:
+    """Share of compromised cards among the k most suspicious ones, for each day.
+
+    A card's score and label are its highest of the day. A compromised card within the top k counts as detected and
+    leaves the following days. Ties go to the lower customer_id. The divisor is k even on days with fewer cards.
+    Source: `card_precision_top_k` of the Fraud Detection Handbook, chapter 4.
+
+    Args:
+        frame: rows with `event_date`, `customer_id`, `is_fraud` (Boolean or 0/1) and `score` (finite).
+        k: cards that can be investigated per day, at least 1.
+
+    Returns:
+        `event_date`, `precision` (Float64, in [0, 1]), one row per day in date order.
+
+    Raises:
+        ConvergenceError: k is below 1, a score is not finite or `frame` is empty.
+    """
+    if k < 1 or frame.is_empty():
+        msg = f"card precision needs k of at least 1 and at least one row; found k={k} and {frame.height} rows"
+        raise ConvergenceError(msg)
+    _finite(frame["score"].to_numpy())
+    cards = (
+        frame.group_by("event_date", "customer_id")
+        .agg(pl.col("score").max(), pl.col("is_fraud").cast(pl.Boolean).max())
+        .sort("event_date", pl.col("score").neg(), "customer_id")
+    )
+    detected = pl.Series("customer_id", [], dtype=cards.schema["customer_id"])
+    days, precisions = [], []
+    for day in cards.partition_by("event_date", maintain_order=True):
+        top = day.filter(~pl.col("customer_id").is_in(detected.implode())).head(k)
+        found = top.filter("is_fraud")["customer_id"]
+        days.append(day["event_date"][0])
+        precisions.append(found.len() / k)
+        detected = pl.concat([detected, found])
+    return pl.DataFrame({"event_date": days, "precision": precisions})
+
+
+def card_precision_at_k(frame: pl.DataFrame, k: int = 100) -> float:
+    """Mean over days of `card_precision_by_day`, in [0, 1]: the Handbook's card precision top-k."""
+    return float(card_precision_by_day(frame, k)["precision"].to_numpy().mean())
+
+
+def bootstrap_interval(
+    frame: pl.DataFrame,
+    metric: Callable[[pl.DataFrame], float],
+    *,
+    by: str = "event_date",
+    repetitions: int = 200,
+    seed: int = 0,
+    level: float = 0.95,
+) -> Interval:
+    """Percentile interval of a measure when whole days are drawn with replacement.
+
+    A measure that itself works day by day is resampled over its daily values, because a repeated day would melt into
+    one: `bootstrap_interval(card_precision_by_day(frame), lambda days: days["precision"].mean())`.
+    Source: Efron and Tibshirani, An Introduction to the Bootstrap, 1993, chapters 6 and 13.
+
+    Args:
+        frame: rows with the column `by`.
+        metric: measure of a frame; draws on which it raises OneClassError are left out.
+        by: column whose values are drawn together.
+        repetitions: number of draws, at least 2.
+        seed: seed of the draws.
+        level: coverage of the interval, in (0, 1).
+
+    Raises:
+        ConvergenceError: fewer than 2 days or repetitions, or fewer than half of the draws have both classes.
+    """
+    groups = frame.partition_by(by, maintain_order=True)
+    if len(groups) < 2 or repetitions < 2:
+        msg = f"a bootstrap needs at least 2 values of {by!r} and 2 repetitions; found {len(groups)} and {repetitions}"
+        raise ConvergenceError(msg)
+    # In value order, so that the same rows in another order give the same interval.
+    groups.sort(key=lambda group: group[by][0])
+    values = []
+    for draw in np.random.default_rng(seed).integers(len(groups), size=(repetitions, len(groups))):
+        try:
+            values.append(metric(pl.concat([groups[i] for i in draw])))
+        except OneClassError:
+            continue
+    if len(values) < max(2, repetitions / 2):
+        msg = (
+            f"only {len(values)} of {repetitions} draws of {by!r} hold both classes; expected at least half; "
+            "measure over more days"
+        )
+        raise ConvergenceError(msg)
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(metric(frame)), float(low), float(high), float(np.std(values, ddof=1)))
+
+
+def _labels_and_scores(label: ArrayLike, score: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    labels, scores = _labels(label), _finite(score)
+    if len(labels) != len(scores):
+        msg = f"{len(labels)} labels and {len(scores)} scores; expected one score per label"
+        raise ConvergenceError(msg)
+    if labels.min() == labels.max():
+        msg = f"all {len(labels)} labels are {labels[0]:.0f}; expected both 0 and 1; measure over more days"
+        raise OneClassError(msg)
+    return labels, scores
+
+
+def _labels(label: ArrayLike) -> NDArray[np.float64]:
+    labels = np.asarray(label, dtype=np.float64)
+    wrong = int((~np.isin(labels, (0, 1))).sum())
+    if wrong or not len(labels):
+        msg = f"{wrong} of {len(labels)} labels are neither 0 nor 1; expected at least one label and no nulls"
+        raise ConvergenceError(msg)
+    return labels
+
+
+def _finite(score: ArrayLike) -> NDArray[np.float64]:
+    scores = np.asarray(score, dtype=np.float64)
+    wrong = int((~np.isfinite(scores)).sum())
+    if wrong:
+        msg = f"{wrong} of {len(scores)} scores are null, NaN or infinite; expected finite scores; check the features"
+        raise ConvergenceError(msg)
+    return scores

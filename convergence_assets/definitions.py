@@ -1,0 +1,37 @@
+"""Finds the use cases (folders without a leading underscore), merges them, adds resources, sensors and global policy."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from types import ModuleType
+
+import dagster as dg
+
+from convergence.arrivals.topics import Topic
+from resources.environments import resources, settings
+from sensors.arrivals import arrival_sensor
+from sensors.reconcile import reconcile
+
+
+def use_cases() -> Iterator[ModuleType]:
+    """The `definitions` module of every use case, by name."""
+    for found in iter_modules([str(Path(__file__).parent)]):
+        if found.ispkg and not found.name.startswith("_"):
+            yield import_module(f"convergence_assets.{found.name}.definitions")
+
+
+def topics() -> dict[str, Topic]:
+    """Every topic that a use case declares as `TOPIC`."""
+    declared = [module.TOPIC for module in use_cases() if hasattr(module, "TOPIC")]
+    return {topic.name: topic for topic in declared}
+
+
+defs = dg.Definitions.merge(
+    *(module.defs for module in use_cases()),
+    dg.Definitions(
+        resources=resources(settings()),
+        sensors=[arrival_sensor(topics().values()), reconcile],
+        executor=dg.in_process_executor,  # a process per step costs seconds each
+    ),
+)

@@ -1,0 +1,136 @@
+"""What every fraud table holds. The only description of the data: columns, checks and documentation come from here."""
+
+from datetime import date
+from typing import Annotated
+
+import pandera.polars as pa
+import polars as pl
+
+Time = Annotated[pl.Datetime, "us", "UTC"]
+
+
+class Event(pa.DataFrameModel):
+    """What every row with a time has."""
+
+    event_date: date = pa.Field(description="UTC date of event_time; the partition")
+    event_time: Time = pa.Field(description="When the transaction happened")
+
+    class Config:
+        """Columns are as declared: none missing, none extra."""
+
+        strict = True
+
+
+class Transaction(Event):
+    """One card transaction at a terminal."""
+
+    arrived_at: Time = pa.Field(description="When the platform could first have known the transaction")
+    transaction_id: int = pa.Field(ge=0, unique=True, description="Business key; also the order of simultaneous events")
+    customer_id: int = pa.Field(ge=0, description="Card holder", metadata={"pii": "pseudonym"})
+    terminal_id: int = pa.Field(ge=0, description="Where the card was used")
+    amount: float = pa.Field(ge=0, le=100_000, description="Amount paid", metadata={"unit": "EUR, cents exact"})
+
+
+class RawTransaction(Event):
+    """A transaction as it arrived, label included: the data set publishes both in one row."""
+
+    arrived_at: Time = pa.Field(description="When the platform could first have known the message")
+    transaction_id: int = pa.Field(ge=0, description="Business key; repeats and corrections share it")
+    customer_id: int = pa.Field(ge=0, description="Card holder", metadata={"pii": "pseudonym"})
+    terminal_id: int = pa.Field(ge=0, description="Where the card was used")
+    amount: float = pa.Field(ge=0, le=100_000, description="Amount paid", metadata={"unit": "EUR, cents exact"})
+    is_fraud: bool = pa.Field(description="Whether the transaction turned out to be fraud")
+    fraud_scenario: int = pa.Field(isin=[0, 1, 2, 3], description="How the simulator made the fraud; 0: none")
+    source: str = pa.Field(description="Partition of the topic that the message came from")
+    offset: int = pa.Field(ge=0, description="Position of the message in its source")
+
+
+class Label(Event):
+    """What an investigation found about one transaction, and when."""
+
+    label_time: Time = pa.Field(description="When the label became known: 7 days after the transaction")
+    transaction_id: int = pa.Field(ge=0, unique=True, description="The transaction that the label is about")
+    customer_id: int = pa.Field(ge=0, description="Card holder", metadata={"pii": "pseudonym"})
+    terminal_id: int = pa.Field(ge=0, description="Where the card was used")
+    is_fraud: bool = pa.Field(description="Whether the transaction was fraud")
+    fraud_scenario: int = pa.Field(isin=[0, 1, 2, 3], description="How the simulator made the fraud; 0: none")
+
+
+class KnownLabel(Event):
+    """A label as features see it: it arrives when it becomes known."""
+
+    arrived_at: Time = pa.Field(description="label_time")
+    transaction_id: int
+    customer_id: int
+    terminal_id: int
+    is_fraud: bool
+
+
+class FraudModel(pa.DataFrameModel):
+    """One trained model: the row is the model."""
+
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen")
+    model_version: str = pa.Field(unique=True, description="As-of date and hash of the model")
+    model: str = pa.Field(description="XGBoost JSON, feature names and order inside")
+    training_first_day: date = pa.Field(description="First day of the transactions it was fitted on")
+    training_last_day: date = pa.Field(description="Last day of the transactions it was fitted on")
+    training_rows: int = pa.Field(gt=0, description="Labelled transactions it was fitted on")
+    training_frauds: int = pa.Field(gt=0, description="Frauds among them")
+    parameters: str = pa.Field(description="Hyper-parameters and seed, as JSON")
+
+    class Config:
+        """Columns are as declared."""
+
+        strict = True
+
+
+class FraudPromotion(pa.DataFrameModel):
+    """A gate's decision: which model serves from a day on, and why."""
+
+    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from")
+    valid_from: date = pa.Field(description="First day that the model serves")
+    model_version: str = pa.Field(description="The champion from that day on")
+    decided_at: Time = pa.Field(description="When it was decided; in a backfill, the as-of date")
+    reason: str = pa.Field(description="The gate's verdict in words")
+    challenger_version: str = pa.Field(description="The model that asked to be champion")
+    promoted: bool = pa.Field(description="Whether the challenger became champion")
+    gate_average_precision: float = pa.Field(ge=0, le=1, description="The challenger's, on the newest labels unseen by its fit")
+    gate: str = pa.Field(description="Rules with value, limit and verdict, as JSON")
+    model: str = pa.Field(description="The champion itself, as XGBoost JSON")
+
+    class Config:
+        """Columns are as declared."""
+
+        strict = True
+
+
+class FraudEvaluation(pa.DataFrameModel):
+    """One week of the walk-forward: a model judged on the week after its as-of date, once the labels are known."""
+
+    event_date: date = pa.Field(description="As-of date of the model, first day of the test week")
+    model_version: str = pa.Field(description="The model that was judged")
+    test_rows: int = pa.Field(gt=0, description="Transactions of the test week, known compromised cards removed")
+    test_frauds: int = pa.Field(gt=0, description="Frauds among them")
+    base_rate: float = pa.Field(ge=0, le=1, description="Average precision of a constant score, the trivial baseline")
+    average_precision: float = pa.Field(ge=0, le=1, description="Of the model, trained on its free window")
+    average_precision_low: float = pa.Field(ge=0, le=1, description="Lower end of its 95 % interval, days resampled")
+    average_precision_high: float = pa.Field(ge=0, le=1, description="Upper end of its 95 % interval, days resampled")
+    roc_auc: float = pa.Field(ge=0, le=1, description="Area under the ROC curve of the model")
+    card_precision_100: float = pa.Field(ge=0, le=1, description="Compromised among the 100 most suspicious cards a day")
+    average_precision_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
+    roc_auc_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
+    card_precision_100_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
+
+    class Config:
+        """Columns are as declared."""
+
+        strict = True
+
+
+class FraudScore(Event):
+    """The score of one transaction by the champion of its day."""
+
+    transaction_id: int = pa.Field(unique=True, description="The transaction")
+    score: float = pa.Field(ge=0, le=1, description="Calibrated by nothing yet: a ranking, higher is more suspicious")
+    model_version: str = pa.Field(description="The champion that scored it")
+    model_as_of: date = pa.Field(description="As-of date of that champion")

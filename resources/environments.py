@@ -1,0 +1,76 @@
+"""The only place that reads the environment: settings named CONVERGENCE_*, and the resources made from them."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from convergence.errors import SettingsError
+from resources.arrivals import Inbox
+from resources.experiments import Experiments
+from resources.lake import LakeIOManager
+
+ROOT = Path(__file__).parents[1]
+
+
+class Settings(BaseSettings):
+    """Where state, data and stores are. Removing `home` is a clean start: nothing is written elsewhere."""
+
+    model_config = SettingsConfigDict(env_prefix="CONVERGENCE_", extra="ignore")
+
+    home: Path = ROOT / ".convergence"
+    data: Path | None = None  # published data sets; default: ../shared/data beside the repository, if it is there
+    lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
+    mlflow_url: str | None = None  # a tracking server instead of <home>/mlflow
+    s3_endpoint: str | None = None  # an S3-compatible server; its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+
+    @property
+    def lake_root(self) -> str:
+        """URL or folder of the lake."""
+        return self.lake_url or str(self.home / "lake")
+
+    @property
+    def published_data(self) -> Path | None:
+        """The folder of published data sets, or None. Raises SettingsError if one is named and is not there."""
+        if self.data is None:
+            beside = ROOT.parent / "shared" / "data"
+            return beside if beside.is_dir() else None
+        if not self.data.is_dir():
+            raise SettingsError(f"CONVERGENCE_DATA names {self.data}, which is no folder: correct it, or unset it to simulate")
+        return self.data
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings()
+
+
+def storage_options(here: Settings) -> dict[str, Any]:
+    """delta-rs options of an S3-compatible lake; empty for a folder."""
+    if here.lake_url is None:
+        return {}
+    options: dict[str, Any] = {
+        "AWS_ACCESS_KEY_ID": dg.EnvVar("AWS_ACCESS_KEY_ID"),
+        "AWS_SECRET_ACCESS_KEY": dg.EnvVar("AWS_SECRET_ACCESS_KEY"),
+        "AWS_REGION": "us-east-1",
+    }
+    if here.s3_endpoint:
+        options |= {
+            "AWS_ENDPOINT_URL": here.s3_endpoint,
+            "AWS_ALLOW_HTTP": str(here.s3_endpoint.startswith("http://")).lower(),
+        }
+    return options
+
+
+def resources(here: Settings) -> dict[str, Any]:
+    """The resources of every asset."""
+    return {
+        "lake": LakeIOManager(root=here.lake_root, storage_options=storage_options(here)),
+        "inbox": Inbox(root=str(here.home / "inbox")),
+        "experiments": Experiments(
+            tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db", artifacts=f"{here.home}/mlflow/artifacts"
+        ),
+    }

@@ -1,0 +1,179 @@
+"""Measures against their definitions written out as loops."""
+
+from collections import defaultdict
+from datetime import date, timedelta
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from convergence.errors import ConvergenceError
+from convergence.models.metrics import (
+    OneClassError,
+    average_precision,
+    base_rate_average_precision,
+    bootstrap_interval,
+    card_precision_at_k,
+    card_precision_by_day,
+    roc_auc,
+)
+
+DAY = date(2018, 8, 1)
+# Few distinct scores, so that ties are frequent.
+LABELLED = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 5)), min_size=2, max_size=40)
+SCORED = st.lists(
+    st.tuples(st.integers(0, 4), st.integers(0, 9), st.sampled_from([0, 0, 1]), st.integers(0, 4)),
+    min_size=1,
+    max_size=80,
+)
+
+
+def scored(rows: list[tuple[int, int, int, float]]) -> pl.DataFrame:
+    """Rows of (day number, customer, fraud, score)."""
+    frame = pl.DataFrame(rows, schema=["day", "customer_id", "is_fraud", "score"], orient="row")
+    return frame.with_columns(event_date=DAY + pl.duration(days="day"))
+
+
+def handbook_card_precision(rows: list[tuple[int, int, int, float]], k: int) -> list[float]:
+    detected, precisions = set(), []
+    for day in sorted({row[0] for row in rows}):
+        score, fraud = defaultdict(float), defaultdict(int)
+        for row_day, customer, is_fraud, value in rows:
+            if row_day == day and customer not in detected:
+                score[customer] = max(score[customer], value)
+                fraud[customer] = max(fraud[customer], is_fraud)
+        top = sorted(score, key=lambda customer: (-score[customer], customer))[:k]
+        found = [customer for customer in top if fraud[customer] == 1]
+        precisions.append(len(found) / k)
+        detected.update(found)
+    return precisions
+
+
+def ap_of(frame: pl.DataFrame) -> float:
+    return average_precision(frame["is_fraud"], frame["score"])
+
+
+@given(LABELLED)
+@settings(deadline=None)
+def test_average_precision_is_the_sum_of_recall_steps_times_precision(rows) -> None:
+    positives = sum(label for label, _ in rows)
+    assume(0 < positives < len(rows))
+    expected, recall = 0.0, 0.0
+    for threshold in sorted({score for _, score in rows}, reverse=True):
+        flagged = [label for label, score in rows if score >= threshold]
+        expected += (sum(flagged) / positives - recall) * sum(flagged) / len(flagged)
+        recall = sum(flagged) / positives
+    assert average_precision([label for label, _ in rows], [score for _, score in rows]) == pytest.approx(expected)
+
+
+@given(LABELLED)
+@settings(deadline=None)
+def test_roc_auc_is_the_share_of_rightly_ordered_pairs(rows) -> None:
+    positive = [score for label, score in rows if label]
+    negative = [score for label, score in rows if not label]
+    assume(positive and negative)
+    won = sum((p > n) + 0.5 * (p == n) for p in positive for n in negative)
+    found = roc_auc([label for label, _ in rows], [score for _, score in rows])
+    assert found == pytest.approx(won / len(positive) / len(negative))
+
+
+@given(rows=SCORED, k=st.integers(1, 12))
+@settings(deadline=None)
+def test_card_precision_equals_the_handbooks_day_by_day(rows, k) -> None:
+    assert card_precision_by_day(scored(rows), k)["precision"].to_list() == handbook_card_precision(rows, k)
+    assert card_precision_at_k(scored(rows), k) == pytest.approx(np.mean(handbook_card_precision(rows, k)))
+
+
+@given(rows=SCORED, random=st.randoms(use_true_random=False))
+@settings(deadline=None)
+def test_card_precision_does_not_depend_on_row_order(rows, random) -> None:
+    shuffled = random.sample(rows, len(rows))
+    assert card_precision_by_day(scored(rows), 3).equals(card_precision_by_day(scored(shuffled), 3))
+
+
+def test_a_detected_card_leaves_the_following_days() -> None:
+    frame = scored([(0, 1, 1, 0.9), (1, 1, 1, 0.9), (1, 2, 0, 0.1)])
+    assert card_precision_by_day(frame, 1)["precision"].to_list() == [1.0, 0.0]
+
+
+def test_a_tie_goes_to_the_lower_customer() -> None:
+    assert card_precision_at_k(scored([(0, 2, 1, 0.5), (0, 1, 0, 0.5)]), 1) == 0.0
+
+
+def test_a_constant_score_has_the_base_rate_as_average_precision() -> None:
+    label = pl.Series([True, False, False, True, False])
+    assert base_rate_average_precision(label) == average_precision(label, np.full(5, 0.3)) == 0.4
+
+
+@pytest.mark.parametrize("measure", [average_precision, roc_auc])
+def test_a_single_class_is_refused(measure) -> None:
+    with pytest.raises(OneClassError, match="all 3 labels are 0; expected both 0 and 1"):
+        measure([0, 0, 0], [0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("score", [[0.1, float("nan")], [0.1, float("inf")], pl.Series([0.1, None])])
+def test_a_score_that_is_not_finite_is_refused(score) -> None:
+    with pytest.raises(ConvergenceError, match="1 of 2 scores are null, NaN or infinite"):
+        average_precision([0, 1], score)
+
+
+@pytest.mark.parametrize("label", [[0, 2], pl.Series([True, None]), pl.Series([1, None])])
+def test_a_label_that_is_neither_0_nor_1_is_refused(label) -> None:
+    with pytest.raises(ConvergenceError, match="1 of 2 labels are neither 0 nor 1"):
+        average_precision(label, [0.1, 0.2])
+
+
+def test_lengths_that_differ_are_refused() -> None:
+    with pytest.raises(ConvergenceError, match="2 labels and 3 scores"):
+        roc_auc([0, 1], [0.1, 0.2, 0.3])
+
+
+def random_days(days: int, seed: int = 1) -> pl.DataFrame:
+    random = np.random.default_rng(seed)
+    size = days * 200
+    fraud = random.random(size) < 0.1
+    score = random.random(size) + 0.4 * fraud
+    rows = zip(np.repeat(np.arange(days), 200), random.integers(50, size=size), fraud, score, strict=True)
+    return scored([(int(d), int(c), int(f), float(s)) for d, c, f, s in rows])
+
+
+def test_the_interval_holds_the_estimate_on_all_rows() -> None:
+    frame = random_days(14)
+    interval = bootstrap_interval(frame, ap_of, repetitions=100)
+    assert interval.low < interval.estimate == ap_of(frame) < interval.high
+
+
+def test_the_standard_error_of_a_mean_is_that_of_the_drawn_days() -> None:
+    days = pl.DataFrame({"event_date": [DAY + timedelta(days=i) for i in range(30)], "value": np.linspace(0, 1, 30)})
+    found = bootstrap_interval(days, lambda drawn: float(drawn["value"].to_numpy().mean()), repetitions=3000)
+    assert found.standard_error == pytest.approx(days["value"].to_numpy().std() / np.sqrt(30), rel=0.05)
+
+
+def test_the_same_rows_in_another_order_give_the_same_interval() -> None:
+    frame = random_days(7)
+    shuffled = frame.sample(fraction=1, shuffle=True, seed=3)
+    assert bootstrap_interval(frame, ap_of) == pytest.approx(bootstrap_interval(shuffled, ap_of), rel=1e-12)
+
+
+def test_draws_without_a_fraud_are_left_out() -> None:
+    frame = scored([(0, 1, 1, 0.9), (0, 2, 0, 0.1), (1, 3, 0, 0.5), (2, 4, 1, 0.2)])
+    assert bootstrap_interval(frame, ap_of).low > 0
+
+
+def test_too_few_draws_with_a_fraud_are_refused() -> None:
+    calls = iter(range(1000))
+
+    def mostly_undefined(drawn: pl.DataFrame) -> float:
+        if next(calls) % 4:
+            raise OneClassError
+        return 0.5
+
+    with pytest.raises(ConvergenceError, match="50 of 200 draws"):
+        bootstrap_interval(random_days(2), mostly_undefined)
+
+
+def test_a_single_day_is_refused() -> None:
+    with pytest.raises(ConvergenceError, match="at least 2 values of 'event_date'"):
+        bootstrap_interval(random_days(1), ap_of)
