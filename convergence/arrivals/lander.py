@@ -14,7 +14,7 @@ from pandera.errors import SchemaErrors
 from convergence.arrivals.codecs import BROKEN, OFFSET, Messages
 from convergence.arrivals.topics import Span, Topic
 from convergence.errors import ArrivalError, ConcurrentWrite
-from convergence.lake.contracts import reasons
+from convergence.lake.contracts import reasons, schema_of
 from convergence.lake.manifests import Provenance, build_manifest, record
 from convergence.lake.tables import DAY, WHOLE, Lake, by_day
 
@@ -85,7 +85,7 @@ def land(lake: Lake, topic: Topic, source: Source, provenance: Provenance, batch
 
 def sort_out(topic: Topic, messages: Mapping[str, Messages]) -> Sorted:
     """Judge messages (application id -> messages) one by one: what keeps the contract, what is late, what is neither."""
-    schema = pl.Schema({name: c.dtype.type for name, c in topic.contract.to_schema().columns.items()})  # pyright: ignore[reportAttributeAccessIssue]
+    schema = schema_of(topic.contract)
     sorted_out = [_sort_out(topic, schema, application, m) for application, m in messages.items()]
     return Sorted(*(pl.concat(parts) for parts in zip(*sorted_out, strict=True)))
 

@@ -9,6 +9,7 @@ import polars as pl
 
 from convergence.arrivals.topics import Topic
 from convergence.errors import ArrivalError
+from convergence.lake.tables import DAY
 
 
 def replay(  # noqa: PLR0917
@@ -32,12 +33,14 @@ def replay(  # noqa: PLR0917
     frame, origin = topic.history(data)
     folder = inbox / topic.name
     folder.mkdir(parents=True, exist_ok=True)
-    wanted = frame.filter(pl.col(topic.clock).dt.date().is_between(first, last)).sort(topic.clock, maintain_order=True)
-    days = wanted.collect().partition_by(pl.col(topic.clock).dt.date(), as_dict=True, maintain_order=True)
+    dated = frame.with_columns(pl.col(topic.clock).dt.date().alias(DAY)).filter(pl.col(DAY).is_between(first, last))
+    wanted = dated.sort(topic.clock, maintain_order=True).collect()
+    days = wanted.partition_by(DAY, as_dict=True, include_key=False)
+    nothing = wanted.head(0).drop(DAY)
     began = time.monotonic()
     for number in range((last - first).days + 1):
         day = first + timedelta(days=number)
-        messages = days.get((day,), wanted.head(0).collect())
+        messages = days.get((day,), nothing)
         if speed:
             due = began + (number + 1) * 86_400 / speed  # a day's file is complete when its last event has happened
             wait(max(0.0, due - time.monotonic()))

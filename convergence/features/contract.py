@@ -8,7 +8,7 @@ import polars as pl
 
 from convergence.features.views import FeatureView
 from convergence.features.windows import compute
-from convergence.lake.contracts import Contract
+from convergence.lake.contracts import Contract, schema_of
 
 
 def feature_contract(view: FeatureView, name: str, kept: Contract, sources: Mapping[str, Contract]) -> Contract:
@@ -17,7 +17,7 @@ def feature_contract(view: FeatureView, name: str, kept: Contract, sources: Mapp
     Aggregates other than counts and sums may be null, and so may expressions.
     """
     day = datetime(1970, 1, 1, tzinfo=UTC)
-    nothing = {source: pl.DataFrame(schema=_schema(contract)) for source, contract in sources.items()}
+    nothing = {source: pl.DataFrame(schema=schema_of(contract)) for source, contract in sources.items()}
     computed = compute(view, nothing, day, day).schema
     never_null = {a.name for a in view.aggregates if a.function in ("count", "sum")}
     fields = {
@@ -27,6 +27,3 @@ def feature_contract(view: FeatureView, name: str, kept: Contract, sources: Mapp
     annotations = {feature: type(computed[feature]) for feature in fields}
     return type(name, (kept,), {"__annotations__": annotations, "__module__": kept.__module__, **fields})
 
-
-def _schema(contract: Contract) -> pl.Schema:
-    return pl.Schema({name: column.dtype.type for name, column in contract.to_schema().columns.items()})  # pyright: ignore[reportAttributeAccessIssue]

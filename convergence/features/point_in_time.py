@@ -85,8 +85,11 @@ def _latest(rows: pl.DataFrame, facts: pl.DataFrame) -> Int64Array:
         strategy="backward",
         check_sortedness=False,
     )
+    place = matched.get_column("place").cast(pl.Int64).fill_null(-1).to_numpy()
+    if in_order:
+        return place.copy()
     latest = np.empty(len(rows), np.int64)
-    latest[matched.get_column("row").to_numpy()] = matched.get_column("place").cast(pl.Int64).fill_null(-1).to_numpy()
+    latest[matched.get_column("row").to_numpy()] = place
     return latest
 
 

@@ -50,6 +50,9 @@ class _Chain:
     time_key: Int64Array
     known_key: Int64Array
 
+    def where(self, rows: BoolArray) -> "_Chain":
+        return _Chain(self.members[rows], self.time_key[rows], self.known_key[rows])
+
 
 class WindowIndex:
     """Rows of a timeline grouped by entity, from the entity codes of its rows and of its queries.
@@ -196,16 +199,14 @@ class Window:
 
 def _split(time_key: Int64Array, known_key: Int64Array) -> tuple[list[_Chain], _Chain]:
     """Rows split into chains along which both keys ascend, and the rest."""
-    rest = np.arange(len(time_key))
+    rest = _Chain(np.arange(len(time_key)), time_key, known_key)
     chains: list[_Chain] = []
-    while not chains or (len(rest) and len(chains) < MAX_CHAINS):
-        known = known_key[rest]
+    while not chains or (len(rest.members) and len(chains) < MAX_CHAINS):
         # Keys lead with the group, so the smallest key ahead of a row is one of its own group.
-        in_order = known <= np.minimum.accumulate(known[::-1])[::-1]
-        members = rest[in_order]
-        chains.append(_Chain(members, time_key[members], known_key[members]))
-        rest = rest[~in_order]
-    return chains, _Chain(rest, time_key[rest], known_key[rest])
+        in_order = rest.known_key <= np.minimum.accumulate(rest.known_key[::-1])[::-1]
+        chains.append(rest if in_order.all() else rest.where(in_order))
+        rest = rest.where(~in_order)
+    return chains, rest
 
 
 def _shifted(values: Int64Array, before: int) -> Int64Array:

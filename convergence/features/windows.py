@@ -148,4 +148,3 @@ def _ascends(frame: pl.DataFrame, columns: tuple[str, ...], *, ties: bool) -> bo
     for column in reversed(columns):
         ascends = (pl.col(column) > pl.col(column).shift()) | ((pl.col(column) == pl.col(column).shift()) & ascends)
     return frame.select(ascends.all()).item()
-

@@ -19,6 +19,11 @@ Contract = type[pa.DataFrameModel]
 REJECTED = pl.Schema({DAY: pl.Date(), "reason": pl.String(), "row": pl.String()})
 
 
+def schema_of(contract: Contract) -> pl.Schema:
+    """Names and Polars types of a contract's columns, in order."""
+    return pl.Schema({name: column.dtype.type for name, column in contract.to_schema().columns.items()})  # pyright: ignore
+
+
 @dataclass(frozen=True)
 class Judged:
     """Partitions that keep the contract, and the offending rows (REJECTED columns) of those that do not."""

@@ -7,6 +7,7 @@ import polars as pl
 
 from asset_checks.leakage import leakage_check
 from convergence.features.windows import compute
+from convergence.lake.contracts import schema_of
 from convergence_assets.fraud.arrivals import DAILY, LABEL_DELAY
 from convergence_assets.fraud.contracts import Label, Transaction
 from convergence_assets.fraud.feature_views import TRANSACTION_FEATURES, TransactionFeatures
@@ -30,7 +31,7 @@ def transactions(raw_transactions: pl.LazyFrame) -> pl.LazyFrame:
     Grain: transaction. Built from raw messages: repeats are dropped, a correction replaces what it corrects. Labels
     are not here, so that no feature can see one before it was known.
     """
-    return without_repeats(raw_transactions).select(Transaction.to_schema().columns)
+    return without_repeats(raw_transactions).select(schema_of(Transaction).names())
 
 
 @lake_asset(contract=Label, ins={"raw_transactions": dg.AssetIn(key_prefix="fraud")}, code_version="1",
@@ -42,7 +43,7 @@ def labels(raw_transactions: pl.LazyFrame) -> pl.LazyFrame:
     whoever reads labels must cut at label_time.
     """
     labelled = without_repeats(raw_transactions).with_columns(label_time=pl.col("event_time") + LABEL_DELAY)
-    return labelled.select(Label.to_schema().columns)
+    return labelled.select(schema_of(Label).names())
 
 
 def feature_rows(transactions: pl.LazyFrame, labels: pl.LazyFrame, start: datetime, end: datetime) -> pl.DataFrame:

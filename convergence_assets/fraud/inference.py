@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from convergence.errors import ModelError
+from convergence.lake.contracts import schema_of
 from convergence.models import boosting
 from convergence_assets.fraud.arrivals import LAST_DAY
 from convergence_assets.fraud.contracts import FraudScore
@@ -26,8 +27,7 @@ def score(features: pl.DataFrame, promotions: pl.DataFrame) -> pl.DataFrame:
     for (model,), rows in dated.partition_by("model", as_dict=True).items():
         scores = boosting.predict(model, rows.select(boosting.feature_names(model)), nthread=2)
         parts.append(rows.with_columns(score=pl.Series(scores, dtype=pl.Float64)))
-    columns = list(FraudScore.to_schema().columns)
-    return pl.concat(parts).with_columns(model_as_of="valid_from").select(columns).sort("event_time", "transaction_id")
+    return pl.concat(parts).with_columns(model_as_of="valid_from").select(schema_of(FraudScore).names()).sort("event_time", "transaction_id")
 
 
 @lake_asset(

@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 
 from convergence.features.point_in_time import point_in_time_join
+from convergence.lake.contracts import schema_of
 from convergence.models import boosting, metrics, promotions, splits
 from convergence_assets.fraud.arrivals import LABEL_DELAY
 from convergence_assets.fraud.contracts import FraudEvaluation, FraudModel, FraudPromotion
@@ -234,8 +235,7 @@ def fraud_promotions(
             champion = decision
             decisions.append(decision)
             context.log.info(decision["reason"])
-    schema = {name: c.dtype.type for name, c in FraudPromotion.to_schema().columns.items()}
-    return pl.DataFrame(decisions, schema=schema)
+    return pl.DataFrame(decisions, schema=schema_of(FraudPromotion))
 
 
 def _champion_before(context: dg.AssetExecutionContext) -> dict[str, Any] | None:
@@ -252,6 +252,7 @@ def _champion_before(context: dg.AssetExecutionContext) -> dict[str, Any] | None
     partitions_def=TEST_WEEKS,
     ins=_ins(-2, 0, fraud_model=dg.AssetIn(key_prefix="fraud")),
     describe=figures,
+    metadata={"key_metric": "average_precision"},
     required_resource_keys={"experiments"},
     code_version="1",
     kinds={"scikitlearn", "mlflow"},

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from convergence.lake.tables import Lake
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -86,7 +86,7 @@ def new() -> None:
 @click.argument("name")
 def use_case(name: str) -> None:
     """Add the use case NAME: assets, contract, checks and tests that are green at once."""
-    from convergence_assets.scaffold import create
+    from convergence.cli.scaffold import create
 
     for path in create(ROOT, name):
         click.echo(path.relative_to(ROOT))
@@ -97,7 +97,7 @@ def use_case(name: str) -> None:
 @click.option("--use-case", "only", help="One use case; default: all.")
 def demo(only: str | None) -> None:
     """Materialize everything that is missing or out of date, and show what came of it."""
-    from convergence.demo import run_demo
+    from convergence.cli.demo import run_demo
 
     with instance() as inst:
         sys.exit(0 if run_demo(inst, only) else 1)
@@ -108,7 +108,7 @@ def demo(only: str | None) -> None:
 @click.option("--partition", required=True, help="The partition to check.")
 def check(asset: str | None, partition: str) -> None:
     """Run stand-alone asset checks; exit 1 if an ERROR check fails or none ran."""
-    from convergence.demo import run_checks
+    from convergence.cli.demo import run_checks
 
     with instance() as inst:
         sys.exit(0 if run_checks(inst, asset, partition) else 1)
@@ -118,7 +118,7 @@ def check(asset: str | None, partition: str) -> None:
 @click.option("--port", default=3000, show_default=True)
 def ui(port: int) -> None:
     """Start Dagster's UI and daemon on loopback; stops with Ctrl-C, refuses a second start on the same home."""
-    from convergence.launcher import serve
+    from convergence.cli.launcher import serve
 
     with instance():
         sys.exit(serve(ROOT, Path(os.environ["DAGSTER_HOME"]), port))

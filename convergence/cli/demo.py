@@ -11,10 +11,12 @@ from rich.table import Table
 
 from convergence.arrivals.replay import replay
 from convergence.lake.manifests import states
+from convergence.lake.tables import Lake
 from convergence.versions.reconcile import Node, stale_partitions
 from convergence_assets.definitions import defs, topics
 from resources.environments import resources, settings
 from resources.graph import lake_nodes
+from resources.lake import table_of
 from sensors.reconcile import run_requests
 
 console = Console()
@@ -50,7 +52,7 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
         stale = stale_partitions(nodes, states(lake, [n.table for n in nodes]))
         for request in run_requests([node], [s for s in stale if s.ready]):
             _run(instance, node, request, report)
-    _summary(instance, nodes, states(lake, [n.table for n in nodes]), report)
+    _summary(instance, lake, nodes, report)
     console.print(f"{time.perf_counter() - began:.1f} s. Next: `make ui`, then open http://127.0.0.1:3000/asset-groups")
     return not report.failed
 
@@ -71,7 +73,9 @@ def _run(instance: dg.DagsterInstance, node: Node, request: dg.RunRequest, repor
         console.print(f"  [red]failed[/] {node.table} {'..'.join(days)}\n{causes[0] if causes else ''}")
 
 
-def _summary(instance: dg.DagsterInstance, nodes: Sequence[Node], held: dict, report: Report) -> None:
+def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], report: Report) -> None:
+    held = states(lake, [n.table for n in nodes])
+    metrics = {table_of(s.key): str(s.metadata["key_metric"]) for s in defs.resolve_all_asset_specs() if "key_metric" in s.metadata}
     table = Table("asset", "partitions", "rows", "checks passed", "key metric", "seconds", title="What is there now")
     graph = defs.resolve_asset_graph()
     for node in nodes:
@@ -83,10 +87,23 @@ def _summary(instance: dg.DagsterInstance, nodes: Sequence[Node], held: dict, re
             f"{len(mine)}/{len(node.partitions)}",
             f"{sum(s.rows for s in mine.values()):,}",
             f"{len(passed)}/{len(checks)}",
-            _metric(instance, node),
+            _metric(lake, node, metrics.get(node.table)),
             f"{report.seconds[node.table]:.1f}" if node.table in report.seconds else "up to date",
         )
     console.print(table)
+
+
+def _passed(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool:
+    record = instance.get_latest_asset_check_evaluation_record(check)
+    entry = record and record.event
+    return bool(entry and entry.dagster_event and entry.dagster_event.asset_check_evaluation_data.passed)
+
+
+def _metric(lake: Lake, node: Node, column: str | None) -> str:
+    if column is None or lake.open(node.table) is None:
+        return ""
+    values = lake.scan(node.table).select(column).collect()[column]
+    return f"mean {column} {values.mean():.3f}" if values.len() else ""
 
 
 def _key(node: Node) -> dg.AssetKey:

@@ -1,0 +1,5 @@
+"""`python -m convergence.cli`."""
+
+from convergence.cli import main
+
+main()
