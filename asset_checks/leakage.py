@@ -37,7 +37,10 @@ def leakage_check(
         lake = context.resources.lake.lake
         with failures():
             stored = lake.scan(table_of(key), keys).collect()
-            frames = {s: _history(lake.scan(table_of(dg.AssetKey([*key.path[:-1], s]))), view.reach_back(s), keys) for s in sources}
+            frames = {
+                s: _history(lake.scan(table_of(dg.AssetKey([*key.path[:-1], s]))), view.reach_back(s), keys)
+                for s in sources
+            }
             sample = _sample(stored, max(_ROWS_PER_DAY, _ROWS_AT_LEAST // len(keys)))
             leaks = find_leaks(sample, view, compute, frames, sources)
         looked_at = dict(sample.group_by(DAY).len().iter_rows())
@@ -53,7 +56,8 @@ def leakage_check(
             asset_key=key,
             check_name="leakage",
             passed=not leaks,
-            description="; ".join(f"{f}: {kind} leak in {n} rows, it {KINDS[kind]}" for (f, kind), n in named.items()) or None,
+            description="; ".join(f"{f}: {kind} leak in {n} rows, it {KINDS[kind]}" for (f, kind), n in named.items())
+            or None,
             metadata={"rows_recomputed": sample.height, "leaking_features": len({f for f, _ in named})},
         )
 
@@ -72,4 +76,6 @@ def _sample(stored: pl.DataFrame, rows_per_day: int) -> pl.DataFrame:
 def _history(frame: pl.LazyFrame, reach_back: tuple[int, int], keys: list[str]) -> pl.DataFrame:
     """What the days read, and one more day of future that they must not have read."""
     first, last = date.fromisoformat(min(keys)), date.fromisoformat(max(keys))
-    return frame.filter(pl.col(DAY).is_between(first + timedelta(days=reach_back[0]), last + timedelta(days=1))).collect()
+    return frame.filter(
+        pl.col(DAY).is_between(first + timedelta(days=reach_back[0]), last + timedelta(days=1))
+    ).collect()

@@ -88,7 +88,12 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
                 },
             )
             yield dg.AssetCheckEvaluation(
-                asset_key=key, check_name="contract", passed=True, partition=day, blocking=True, metadata={"rows": state.rows}
+                asset_key=key,
+                check_name="contract",
+                passed=True,
+                partition=day,
+                blocking=True,
+                metadata={"rows": state.rows},
             )
         passed = landed.rejected == 0
         severity = dg.AssetCheckSeverity.WARN  # the stream goes on; the rows wait in quarantine

@@ -14,7 +14,9 @@ def column_schema(contract: Contract) -> dg.TableSchema:
                 type=str(column.dtype),
                 description=column.description,
                 constraints=dg.TableColumnConstraints(
-                    nullable=column.nullable, unique=column.unique, other=[str(c.error or c.name) for c in column.checks]
+                    nullable=column.nullable,
+                    unique=column.unique,
+                    other=[str(c.error or c.name) for c in column.checks],
                 ),
                 tags={k: str(v) for k, v in (column.metadata or {}).items() if k in ("unit", "pii")},
             )

@@ -38,7 +38,9 @@ class Settings(BaseSettings):
             beside = ROOT.parent / "shared" / "data"
             return beside if beside.is_dir() else None
         if not self.data.is_dir():
-            raise SettingsError(f"CONVERGENCE_DATA names {self.data}, which is no folder: correct it, or unset it to simulate")
+            raise SettingsError(
+                f"CONVERGENCE_DATA names {self.data}, which is no folder: correct it, or unset it to simulate"
+            )
         return self.data
 
 
@@ -71,6 +73,7 @@ def resources(here: Settings) -> dict[str, Any]:
         "lake": LakeIOManager(root=here.lake_root, storage_options=storage_options(here)),
         "inbox": Inbox(root=str(here.home / "inbox")),
         "experiments": Experiments(
-            tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db", artifacts=f"{here.home}/mlflow/artifacts"
+            tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db",
+            artifacts=f"{here.home}/mlflow/artifacts",
         ),
     }

@@ -15,7 +15,13 @@ class Experiments(dg.ConfigurableResource):
     artifacts: str  # folder or URL of the artifacts of new experiments
 
     def log(
-        self, experiment: str, run: str, *, parameters: Mapping[str, Any], metrics: Mapping[str, float], files: Mapping[str, str]
+        self,
+        experiment: str,
+        run: str,
+        *,
+        parameters: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        files: Mapping[str, str],
     ) -> str:
         """Record one finished run with text files; returns its id."""
         from mlflow import MlflowClient
@@ -24,7 +30,9 @@ class Experiments(dg.ConfigurableResource):
 
         client = MlflowClient(self.tracking_uri)
         found = client.get_experiment_by_name(experiment)
-        experiment_id = found.experiment_id if found else client.create_experiment(experiment, f"{self.artifacts}/{experiment}")
+        experiment_id = (
+            found.experiment_id if found else client.create_experiment(experiment, f"{self.artifacts}/{experiment}")
+        )
         run_id = client.create_run(experiment_id, run_name=run).info.run_id
         now = get_current_time_millis()
         client.log_batch(

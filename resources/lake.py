@@ -148,8 +148,14 @@ def lake_asset(
         return dg.asset(
             **asset,
             ins={
-                n: dg.AssetIn(i.key, metadata=i.metadata, key_prefix=i.key_prefix, partition_mapping=i.partition_mapping,
-                              input_manager_key="lake", dagster_type=Snapshot)  # pyright: ignore[reportArgumentType]
+                n: dg.AssetIn(
+                    i.key,
+                    metadata=i.metadata,
+                    key_prefix=i.key_prefix,
+                    partition_mapping=i.partition_mapping,
+                    input_manager_key="lake",
+                    dagster_type=Snapshot,
+                )  # pyright: ignore[reportArgumentType]
                 for n, i in declared.items()
             },  # fmt: skip
             partitions_def=partitions_def,
@@ -215,14 +221,19 @@ class _Run:
         if len(self.keys) == 1 and good:
             (key,) = self.keys
             version = dg.DataVersion(versions[key])
-            yield dg.MaterializeResult(value=write, data_version=version, metadata=metadata[key], check_results=[summary])
+            yield dg.MaterializeResult(
+                value=write, data_version=version, metadata=metadata[key], check_results=[summary]
+            )
             return
         if good:
             yield dg.Output(write, metadata=WITHOUT_EVENTS)
             tags = self._provenance_tags()
             for key in good:
                 yield dg.AssetMaterialization(
-                    self.key, partition=key, metadata=metadata[key], tags={**tags, "dagster/data_version": versions[key]}
+                    self.key,
+                    partition=key,
+                    metadata=metadata[key],
+                    tags={**tags, "dagster/data_version": versions[key]},
                 )
         for key in self.keys:
             yield dg.AssetCheckEvaluation(
@@ -275,4 +286,6 @@ def failures() -> Iterator[None]:
     try:
         yield
     except ConvergenceError as error:
-        raise dg.Failure(f"{type(error).__name__}: {error}", allow_retries=isinstance(error, ConcurrentWrite)) from error
+        raise dg.Failure(
+            f"{type(error).__name__}: {error}", allow_retries=isinstance(error, ConcurrentWrite)
+        ) from error

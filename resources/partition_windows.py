@@ -16,7 +16,9 @@ Reads = Callable[[str], Sequence[str]]
 
 
 def upstream_reads(
-    mapping: dg.PartitionMapping | None, downstream: dg.PartitionsDefinition | None, upstream: dg.PartitionsDefinition | None
+    mapping: dg.PartitionMapping | None,
+    downstream: dg.PartitionsDefinition | None,
+    upstream: dg.PartitionsDefinition | None,
 ) -> Reads:
     """A function from a downstream partition key to the keys that it reads of one upstream asset."""
     if upstream is None:
@@ -44,4 +46,6 @@ def _days(definition: dg.PartitionsDefinition) -> int:
         schedule = definition.cron_schedule.split()
         if schedule[:4] == ["0", "0", "*", "*"]:
             return 1 if schedule[4] == "*" else 7
-    raise dg.DagsterInvalidDefinitionError("lake assets have daily or weekly partitions in UTC: see convergence_assets/partitions.py")
+    raise dg.DagsterInvalidDefinitionError(
+        "lake assets have daily or weekly partitions in UTC: see convergence_assets/partitions.py"
+    )

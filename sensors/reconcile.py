@@ -53,7 +53,9 @@ def reconcile(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
                 else "everything is in sync"
             )
         )
-    remembered = {_name(s): asked[_name(s)] for s in stale if _name(s) in asked} | {_name(s): s.fingerprint for s in new}
+    remembered = {_name(s): asked[_name(s)] for s in stale if _name(s) in asked} | {
+        _name(s): s.fingerprint for s in new
+    }
     return dg.SensorResult(run_requests=list(run_requests(nodes, new)), cursor=json.dumps(remembered))
 
 

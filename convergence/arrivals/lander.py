@@ -65,7 +65,9 @@ def land(lake: Lake, topic: Topic, source: Source, provenance: Provenance, batch
     """
     handle = lake.open(topic.table)
     landed = Landed()
-    for spans in _batches(source.spans(topic.name, handle.transaction_version if handle else lambda _: None), batch_rows):
+    for spans in _batches(
+        source.spans(topic.name, handle.transaction_version if handle else lambda _: None), batch_rows
+    ):
         batch = sort_out(topic, {span.application: source.read(span) for span in spans})
         origins = sorted({span.origin for span in spans})
         made = Provenance(provenance.run_id, provenance.code_version, provenance.revision, provenance.config, origins)
@@ -138,7 +140,9 @@ def _cast(rows: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Expr:
             utc = column.dt.convert_time_zone("UTC") if there.time_zone else column.dt.replace_time_zone("UTC")
             return utc.dt.cast_time_unit("us")
     if kind == pl.Boolean and rows.schema[name] == pl.String:
-        return column.str.to_lowercase().replace_strict({"true": True, "1": True, "false": False, "0": False}, default=None)
+        return column.str.to_lowercase().replace_strict(
+            {"true": True, "1": True, "false": False, "0": False}, default=None
+        )
     return column.cast(kind, strict=False)
 
 
@@ -147,7 +151,9 @@ def _broken_rules(topic: Topic, typed: pl.DataFrame) -> pl.Series:
     try:
         topic.contract.validate(typed, lazy=True)
     except SchemaErrors as error:
-        by_row = reasons(error).drop_nulls("index").group_by("index").agg(pl.col("reason").unique().sort().str.join("; "))
+        by_row = (
+            reasons(error).drop_nulls("index").group_by("index").agg(pl.col("reason").unique().sort().str.join("; "))
+        )
         numbered = typed.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("index"))
         return numbered.join(by_row, on="index", how="left", maintain_order="left")["reason"]
     return pl.Series("reason", [None] * typed.height, dtype=pl.String)

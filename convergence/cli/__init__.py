@@ -47,7 +47,9 @@ def main() -> None:
 @cli.command()
 @click.argument("topic")
 @click.option("--days", required=True, metavar="A..B", help="First and last event date, e.g. 2018-04-01..2018-08-31.")
-@click.option("--speed", type=click.FloatRange(min=0, min_open=True), help="Times faster than the events; default: at once.")
+@click.option(
+    "--speed", type=click.FloatRange(min=0, min_open=True), help="Times faster than the events; default: at once."
+)
 def replay(topic: str, days: str, speed: float | None) -> None:
     """Play the history of TOPIC into its drop folder."""
     from rich.progress import track
@@ -63,7 +65,9 @@ def replay(topic: str, days: str, speed: float | None) -> None:
     here = settings()
     played = play(known[topic], here.published_data, here.home / "inbox", first, last, speed)
     sent = [*track(played, f"replaying {topic}", total=(last - first).days + 1)]
-    click.echo(f"{sum(n for _, n, _ in sent)} messages of {len(sent)} days in {here.home / 'inbox' / topic}; {sent[0][2]}")
+    click.echo(
+        f"{sum(n for _, n, _ in sent)} messages of {len(sent)} days in {here.home / 'inbox' / topic}; {sent[0][2]}"
+    )
     click.echo(f"Next: dagster asset materialize --select key:{known[topic].table} --partition {last}")
 
 
@@ -157,5 +161,3 @@ def _days(text: str) -> tuple[date, date]:
     except ValueError:
         raise click.BadParameter(f"{text!r} is not A..B with dates like 2018-04-01..2018-08-31") from None
     return first, last
-
-

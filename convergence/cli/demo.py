@@ -39,7 +39,9 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
     wanted = {name: t for name, t in topics().items() if only in (None, t.table.split("/")[0])}
     for topic in wanted.values():
         played = list(replay(topic, here.published_data, here.home / "inbox", topic.first_day, topic.last_day))
-        console.print(f"[bold]{topic.name}[/]: {sum(n for _, n, _ in played):,} messages, {len(played)} days. {played[0][2]}")
+        console.print(
+            f"[bold]{topic.name}[/]: {sum(n for _, n, _ in played):,} messages, {len(played)} days. {played[0][2]}"
+        )
     nodes = [n for n in lake_nodes(defs.resolve_all_asset_specs()) if only in (None, n.table.split("/")[0])]
     landed = {t.table: t for t in wanted.values()}
     for node in nodes:
@@ -61,10 +63,17 @@ def _run(instance: dg.DagsterInstance, node: Node, request: dg.RunRequest, repor
     began = time.perf_counter()
     with console.status(f"{node.table} ..."):
         result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
-            instance=instance, asset_selection=request.asset_selection, tags=request.tags, run_config=_QUIET, raise_on_error=False
+            instance=instance,
+            asset_selection=request.asset_selection,
+            tags=request.tags,
+            run_config=_QUIET,
+            raise_on_error=False,
         )
     report.seconds[node.table] += (seconds := time.perf_counter() - began)
-    days = request.tags.get("dagster/asset_partition_range_start", ""), request.tags.get("dagster/asset_partition_range_end", "")
+    days = (
+        request.tags.get("dagster/asset_partition_range_start", ""),
+        request.tags.get("dagster/asset_partition_range_end", ""),
+    )
     if result.success:
         console.print(f"  [green]ok[/]     {node.table:28} {'..'.join(dict.fromkeys(days)):24} {seconds:6.1f} s")
     else:
@@ -75,7 +84,11 @@ def _run(instance: dg.DagsterInstance, node: Node, request: dg.RunRequest, repor
 
 def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], report: Report) -> None:
     held = states(lake, [n.table for n in nodes])
-    metrics = {table_of(s.key): str(s.metadata["key_metric"]) for s in defs.resolve_all_asset_specs() if "key_metric" in s.metadata}
+    metrics = {
+        table_of(s.key): str(s.metadata["key_metric"])
+        for s in defs.resolve_all_asset_specs()
+        if "key_metric" in s.metadata
+    }
     table = Table("asset", "partitions", "rows", "checks passed", "key metric", "seconds", title="What is there now")
     graph = defs.resolve_asset_graph()
     for node in nodes:

@@ -15,7 +15,7 @@ import polars as pl
 from convergence.errors import ConvergenceError
 from convergence.features.keys import Int64Array
 from convergence.features.views import MICROSECOND, Aggregate
-from convergence.features.window_index import BoolArray, Window, WindowIndex
+from convergence.features.window_index import NOTHING, BoolArray, Window, WindowIndex
 
 Float64Array = npt.NDArray[np.float64]
 
@@ -63,6 +63,8 @@ def aggregated(aggregates: Sequence[Aggregate], frame: pl.DataFrame, index: Wind
         window, unit = index.window(a.window // MICROSECOND, a.delay // MICROSECOND), Fraction(str(a.resolution))
         if a.function == "seconds_since_last":
             return index.seconds_since(window.latest(index.running_last(selected(a.where, None))))
+        if a.function == "seconds_since_first":
+            return index.seconds_since(window.earliest(index.running_next(selected(a.where, None))))
         count = total(a.where, a.column, unit, 0, window)
         if a.column is None:
             return count
@@ -73,6 +75,10 @@ def aggregated(aggregates: Sequence[Aggregate], frame: pl.DataFrame, index: Wind
                 f"aggregate {a.name!r}: {a.function} of {most} rows with up to {largest} units of {a.resolution} in "
                 f"{a.column!r} could exceed exact 64-bit arithmetic; declare a coarser resolution"
             )
+        if a.function == "max":
+            values = np.where(selected(a.where, a.column), units(a.column, unit)[0], NOTHING)
+            largest_units = window.largest(values)
+            return np.where(count > 0, largest_units * float(unit.numerator) / unit.denominator, np.nan)
         sums = total(a.where, a.column, unit, 1, window)
         scaled = sums if unit.numerator == 1 else sums * float(unit.numerator)
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -26,4 +26,3 @@ def feature_contract(view: FeatureView, name: str, kept: Contract, sources: Mapp
     }
     annotations = {feature: type(computed[feature]) for feature in fields}
     return type(name, (kept,), {"__annotations__": annotations, "__module__": kept.__module__, **fields})
-

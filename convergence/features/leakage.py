@@ -33,7 +33,11 @@ class Leak:
 
 
 def find_leaks(
-    stored: pl.DataFrame, view: FeatureView, compute: Compute, sources: Mapping[str, pl.DataFrame], known: Mapping[str, str]
+    stored: pl.DataFrame,
+    view: FeatureView,
+    compute: Compute,
+    sources: Mapping[str, pl.DataFrame],
+    known: Mapping[str, str],
 ) -> list[Leak]:
     """Compare stored feature rows with what their own past gives.
 

@@ -11,7 +11,7 @@ import narwhals as nw
 
 from convergence.errors import ConvergenceError
 
-Function = Literal["count", "sum", "mean", "std", "seconds_since_last"]
+Function = Literal["count", "sum", "mean", "std", "max", "seconds_since_first", "seconds_since_last"]
 
 MICROSECOND = timedelta(microseconds=1)
 
@@ -28,8 +28,8 @@ class Aggregate:
     source: only rows where it is true count. `resolution` is the unit of `column` (0.01: cents): values are rounded
     to whole multiples of it, so that sums are exact and do not depend on the batch that computed them.
 
-    Units: `sum`, `mean` and `std` (population) are in units of `column`, `seconds_since_last` in seconds from the
-    latest other row. With no row in the window `count` and `sum` are 0, the others null.
+    Units: `sum`, `mean`, `std` (population) and `max` are in units of `column`, `seconds_since_first` and
+    `seconds_since_last` in seconds from the earliest and latest other row. With no row in the window `count` and `sum` are 0, the others null.
 
     Raises:
         ConvergenceError: the declaration contradicts itself.
@@ -67,7 +67,7 @@ class Aggregate:
                 f"{subject}: window and delay must be finite (at most {_LONGEST_REACH.days} days each); "
                 "an unbounded look-back has no finite list of partitions to read"
             )
-        takes_column = self.function in ("sum", "mean", "std")
+        takes_column = self.function in ("sum", "mean", "std", "max")
         if takes_column and self.column is None:
             raise ConvergenceError(f"{subject}: {self.function} needs the column to aggregate; set `column`")
         if not takes_column and self.column is not None:

@@ -19,6 +19,8 @@ BoolArray = npt.NDArray[np.bool_]
 MAX_CHAINS = 8
 PAIRS_AT_ONCE = 4_000_000
 
+NOTHING = np.iinfo(np.int64).min  # below every value that can be aggregated
+
 
 @dataclass(frozen=True)
 class Timeline:
@@ -121,8 +123,20 @@ class WindowIndex:
         last = [_shifted(np.maximum.accumulate(place), -1) for place in places]
         return [*last, np.where(selected[self.rest.members], self.rest.members, -1)]
 
+    def running_next(self, selected: BoolArray) -> list[Int64Array]:
+        """What `Window.earliest` needs: for each place of each chain the first selected member from there on.
+
+        Members are numbered from 0, none is the number of members; the selected members of the rest come last.
+        """
+        following: list[Int64Array] = []
+        for chain in self.chains:
+            size = len(chain.time_key)
+            place = np.where(selected[chain.members], np.arange(size), size)
+            following.append(np.append(np.minimum.accumulate(place[::-1])[::-1], size))
+        return [*following, np.where(selected[self.rest.members], self.rest.members, len(self.order))]
+
     def seconds_since(self, latest: Int64Array) -> npt.NDArray[np.float64]:
-        """Seconds from the row that `Window.latest` found to each query; NaN where it found none."""
+        """Seconds from the row that `Window.latest` or `earliest` found to each query; NaN where it found none."""
         time = _shifted(self.timeline.time[self.order], 0)
         elapsed = self.timeline.query_time[self.queries] - time[latest + 1]
         return np.where(latest >= 0, elapsed / 1e6, np.nan)
@@ -180,6 +194,39 @@ class Window:
             other = query if own is None else query[place != own[query]]
             np.maximum.at(latest, other, place if own is None else place[place != own[query]])
         return latest
+
+    def earliest(self, following: list[Int64Array]) -> Int64Array:
+        """The earliest row of each window in `WindowIndex.running_next` but the query itself, by place; -1: none."""
+        own, none = self._index.own, len(self._index.order)
+        earliest = np.full(len(self._index.queries), none)
+        for chain, after, (start, end) in zip(self._index.chains, following, self._bounds, strict=False):
+            found = after[start]
+            if own is not None and len(chain.members):
+                at = np.minimum(found, len(chain.members) - 1)
+                found = np.where((found < end) & (chain.members[at] == own), after[at + 1], found)
+            inside = np.flatnonzero(found < end)
+            earliest[inside] = np.minimum(earliest[inside], chain.members[found[inside]])
+        for query, member in self._pairs():
+            place = following[-1][member]
+            other = slice(None) if own is None else place != own[query]
+            np.minimum.at(earliest, query[other], place[other])
+        return np.where(earliest < none, earliest, -1)
+
+    def largest(self, values: Int64Array) -> Int64Array:
+        """The largest value of each window, from one value a row; NOTHING where a window has no row.
+
+        Maxima of runs of 1, 2, 4, ... rows answer every range by two overlapping runs.
+        """
+        largest = np.full(len(self._index.queries), NOTHING)
+        for chain, (start, end) in zip(self._index.chains, self._bounds, strict=True):
+            runs, size, rows = values[chain.members], 1, end - start
+            while (fits := np.flatnonzero(rows >= size)).size:
+                two = np.maximum(runs[start[fits]], runs[end[fits] - size])
+                largest[fits] = np.maximum(largest[fits], two)
+                runs, size = np.maximum(runs[: -size or None], runs[size:]) if len(runs) > size else runs[:0], 2 * size
+        for query, member in self._pairs():
+            np.maximum.at(largest, query, values[self._index.rest.members[member]])
+        return largest
 
     def _pairs(self) -> Iterator[tuple[Int64Array, Int64Array]]:
         """Queries and the members of the rest that they see, enumerated in blocks of bounded size."""

@@ -70,9 +70,9 @@ def offending_rows(frame: pl.DataFrame, error: SchemaErrors) -> pl.DataFrame:
     by_row = cases.drop_nulls("index").group_by("index", maintain_order=True).agg(pl.col("reason").str.join("; "))
     whole = "; ".join(cases.filter(pl.col("index").is_null())["reason"].unique(maintain_order=True))
     marked = numbered.join(by_row, on="index", how="left" if whole else "inner", maintain_order="left")
-    return marked.with_columns(pl.concat_str("reason", pl.lit(whole or None), separator="; ", ignore_nulls=True)).select(
-        REJECTED.names()
-    )
+    return marked.with_columns(
+        pl.concat_str("reason", pl.lit(whole or None), separator="; ", ignore_nulls=True)
+    ).select(REJECTED.names())
 
 
 def reasons(error: SchemaErrors) -> pl.DataFrame:

@@ -34,7 +34,18 @@ _SCHEMA = {
     "committed_at": pl.Datetime("us", "UTC"),
     "manifest": pl.String,
 }
-_STATE = ["table", "partition", "version", "mode", "rows", "content_hash", "inputs", "code_version", "run_id", "origins"]
+_STATE = [
+    "table",
+    "partition",
+    "version",
+    "mode",
+    "rows",
+    "content_hash",
+    "inputs",
+    "code_version",
+    "run_id",
+    "origins",
+]
 
 
 class PartitionState(NamedTuple):
@@ -163,4 +174,3 @@ def _rows(table: str, commit: Commit) -> list[tuple[Any, ...]]:
          m["origins"], commit.timestamp, next(whole, None))
         for key, p in m["partitions"].items()
     ]  # fmt: skip
-

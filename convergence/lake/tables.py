@@ -79,7 +79,9 @@ class Lake:
             return DeltaTable(self.uri(table), version=version, storage_options=dict(self.storage_options))
         except TableNotFoundError:
             if version is not None:
-                raise LakeError(f"{table} has no version {version}: `convergence manifest {table}` lists them") from None
+                raise LakeError(
+                    f"{table} has no version {version}: `convergence manifest {table}` lists them"
+                ) from None
             return None
         except OSError as error:
             raise LakeError(f"{table} cannot be opened ({type(error).__name__}); nothing was changed") from error
@@ -142,7 +144,9 @@ class Lake:
         """Commit if every application id still stands where it stood; delta-rs makes check and commit one step."""
         handle = base or self._create(table, frame, dated=dated)
         for attempt in range(_ATTEMPTS):
-            lost = [app.removeprefix(_revision("")) for app, at in before.items() if handle.transaction_version(app) != at]
+            lost = [
+                app.removeprefix(_revision("")) for app, at in before.items() if handle.transaction_version(app) != at
+            ]
             if lost:
                 raise ConcurrentWrite(
                     f"{table} {', '.join(lost)} changed while you were writing; your rows were not committed. "

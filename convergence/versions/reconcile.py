@@ -56,11 +56,15 @@ def stale_partitions(nodes: Iterable[Node], states: Mapping[str, Mapping[str, Pa
             if held is not None and held.inputs == digest and not waits:
                 continue
             mine.add(key)
-            reason = "missing" if held is None else "inputs changed" if held.inputs != digest else "an input will change"
+            reason = (
+                "missing" if held is None else "inputs changed" if held.inputs != digest else "an input will change"
+            )
             if waits:
                 reason += f"; waits for {waits[0]}" + (f" and {len(waits) - 1} more" if len(waits) > 1 else "")
             was = f"{held.version}/{held.run_id}" if held else ""
-            mark = blake2b(f"{node.table}|{key}|{was}|{digest}|{node.code_version}".encode(), digest_size=12).hexdigest()
+            mark = blake2b(
+                f"{node.table}|{key}|{was}|{digest}|{node.code_version}".encode(), digest_size=12
+            ).hexdigest()
             found.append(Stale(node.table, key, reason, not waits, mark))
     return found
 

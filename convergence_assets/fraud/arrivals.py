@@ -20,7 +20,9 @@ _PUBLISHED = "fraud/fdh_transactions.parquet"
 def history(data: Path | None) -> tuple[pl.LazyFrame, str]:
     """The published transactions (columns TRANSACTION_ID, TX_DATETIME, ...), or simulated ones, and their origin."""
     if data and (data / _PUBLISHED).exists():
-        return pl.scan_parquet(data / _PUBLISHED), "published: Fraud Detection Handbook transactions (simulated by its authors)"
+        return pl.scan_parquet(
+            data / _PUBLISHED
+        ), "published: Fraud Detection Handbook transactions (simulated by its authors)"
     from convergence.arrivals.simulators.fraud import simulate
 
     days = (LAST_DAY - FIRST_DAY).days + 1

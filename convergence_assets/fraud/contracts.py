@@ -52,6 +52,7 @@ class Label(Event):
     transaction_id: int = pa.Field(ge=0, unique=True, description="The transaction that the label is about")
     customer_id: int = pa.Field(ge=0, description="Card holder", metadata={"pii": "pseudonym"})
     terminal_id: int = pa.Field(ge=0, description="Where the card was used")
+    amount: float = pa.Field(ge=0, description="Amount paid", metadata={"unit": "EUR, cents exact"})
     is_fraud: bool = pa.Field(description="Whether the transaction was fraud")
     fraud_scenario: int = pa.Field(isin=[0, 1, 2, 3], description="How the simulator made the fraud; 0: none")
 
@@ -63,7 +64,9 @@ class KnownLabel(Event):
     transaction_id: int
     customer_id: int
     terminal_id: int
+    amount: float
     is_fraud: bool
+    is_genuine: bool
 
 
 class FraudModel(pa.DataFrameModel):
@@ -94,7 +97,9 @@ class FraudPromotion(pa.DataFrameModel):
     reason: str = pa.Field(description="The gate's verdict in words")
     challenger_version: str = pa.Field(description="The model that asked to be champion")
     promoted: bool = pa.Field(description="Whether the challenger became champion")
-    gate_average_precision: float = pa.Field(ge=0, le=1, description="The challenger's, on the newest labels unseen by its fit")
+    gate_average_precision: float = pa.Field(
+        ge=0, le=1, description="The challenger's, on the newest labels unseen by its fit"
+    )
     gate: str = pa.Field(description="Rules with value, limit and verdict, as JSON")
     model: str = pa.Field(description="The champion itself, as XGBoost JSON")
 
@@ -116,7 +121,9 @@ class FraudEvaluation(pa.DataFrameModel):
     average_precision_low: float = pa.Field(ge=0, le=1, description="Lower end of its 95 % interval, days resampled")
     average_precision_high: float = pa.Field(ge=0, le=1, description="Upper end of its 95 % interval, days resampled")
     roc_auc: float = pa.Field(ge=0, le=1, description="Area under the ROC curve of the model")
-    card_precision_100: float = pa.Field(ge=0, le=1, description="Compromised among the 100 most suspicious cards a day")
+    card_precision_100: float = pa.Field(
+        ge=0, le=1, description="Compromised among the 100 most suspicious cards a day"
+    )
     average_precision_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
     roc_auc_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
     card_precision_100_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")

@@ -1,6 +1,7 @@
 """The features of a transaction, declared once: computed by batch, backfill, checks and documentation alike."""
 
 from datetime import timedelta
+from typing import Any
 
 import narwhals as nw
 import pandera.polars as pa
@@ -15,6 +16,12 @@ LABEL_DELAY = 7 * DAY
 CENT = 0.01
 
 _CUSTOMER, _TERMINAL = ("customer_id",), ("terminal_id",)
+
+
+def _known(days: int) -> dict[str, Any]:
+    """A window over labels that were known at the time of the transaction."""
+    return {"source": "labels", "window": days * DAY, "delay": LABEL_DELAY}
+
 
 TRANSACTION_FEATURES = FeatureView(
     "transaction_features",
@@ -39,15 +46,33 @@ TRANSACTION_FEATURES = FeatureView(
             for name, window in WINDOWS.items()
         ),
         *(
-            Aggregate(f"terminal_fraud_rate_{days}d", source="labels", entity=_TERMINAL, function="mean",
-                      column="is_fraud", window=days * DAY, delay=LABEL_DELAY,
-                      description=f"Share of fraud at the terminal over {days} days of labels known by then")
-            for days in (1, 7, 30)
+            Aggregate(f"customer_max_{days}d", entity=_CUSTOMER, function="max", column="amount", resolution=CENT,
+                      window=days * DAY, description=f"Largest amount of the customer in the last {days} days, in EUR")
+            for days in (7, 14)
         ),
         Aggregate("seconds_since_last", entity=_CUSTOMER, function="seconds_since_last", window=30 * DAY,
                   description="Seconds since the customer's last transaction, null if none in 30 days"),
         Aggregate("customer_terminal_count_30d", entity=("customer_id", "terminal_id"), function="count",
                   window=30 * DAY, description="Transactions of the customer at this terminal in the last 30 days"),
+        Aggregate("customer_genuine_mean_30d", entity=_CUSTOMER, function="mean", column="amount", resolution=CENT,
+                  where="is_genuine", **_known(30),
+                  description="Mean amount of the customer's transactions known to be genuine, 30 days of labels"),
+        *(
+            Aggregate(f"terminal_fraud_rate_{days}d", entity=_TERMINAL, function="mean", column="is_fraud", **_known(days),
+                      description=f"Share of fraud at the terminal over {days} days of labels known by then")
+            for days in (1, 7, 21, 30)
+        ),
+        *(
+            Aggregate(f"terminal_frauds_{days}d", entity=_TERMINAL, function="count", where="is_fraud", **_known(days),
+                      description=f"Frauds at the terminal over {days} days of labels known by then")
+            for days in (7, 14, 21, 30)
+        ),
+        Aggregate("terminal_first_fraud_age", entity=_TERMINAL, function="seconds_since_first", where="is_fraud",
+                  **_known(30), description="Seconds since the terminal's earliest known fraud of 30 days of labels"),
+        Aggregate("terminal_last_fraud_age", entity=_TERMINAL, function="seconds_since_last", where="is_fraud",
+                  **_known(30), description="Seconds since the terminal's latest known fraud of 30 days of labels"),
+        Aggregate("terminal_last_genuine_age", entity=_TERMINAL, function="seconds_since_last", where="is_genuine",
+                  **_known(30), description="Seconds since the terminal's latest known genuine transaction"),
     ),
     expressions=(
         RowExpression("hour", nw.col("event_time").dt.hour(), "Hour of the day, UTC"),
@@ -55,6 +80,12 @@ TRANSACTION_FEATURES = FeatureView(
         RowExpression("is_night", nw.col("event_time").dt.hour() <= 6, "Between midnight and 7 o'clock"),
         RowExpression("is_new_terminal", nw.col("customer_terminal_count_30d") == 1,
                       "No transaction of this customer at this terminal in the previous 30 days"),
+        RowExpression("amount_to_mean", nw.col("amount") / nw.col("customer_mean_30d"),
+                      "Amount relative to the customer's mean of 30 days"),
+        RowExpression("amount_to_genuine_mean", nw.col("amount") / nw.col("customer_genuine_mean_30d"),
+                      "Amount relative to the customer's known genuine mean"),
+        RowExpression("max_to_genuine_mean", nw.col("customer_max_7d") / nw.col("customer_genuine_mean_30d"),
+                      "Largest amount of 7 days relative to the customer's known genuine mean"),
     ),
 )  # fmt: skip
 
@@ -73,4 +104,4 @@ TransactionFeatures = feature_contract(
     TRANSACTION_FEATURES, "TransactionFeatures", _Kept, {"transactions": Transaction, "labels": KnownLabel}
 )
 
-MODEL_INPUT = ("amount", *TRANSACTION_FEATURES.features)
+MODEL_INPUT = ("amount", *(f for f in TRANSACTION_FEATURES.features if f != "customer_genuine_mean_30d"))

@@ -48,7 +48,7 @@ def labels(raw_transactions: pl.LazyFrame) -> pl.LazyFrame:
 
 def feature_rows(transactions: pl.LazyFrame, labels: pl.LazyFrame, start: datetime, end: datetime) -> pl.DataFrame:
     """Feature rows of the transactions with start <= event_time < end; earlier rows are their history."""
-    known = labels.rename({"label_time": "arrived_at"})
+    known = labels.rename({"label_time": "arrived_at"}).with_columns(is_genuine=~pl.col("is_fraud"))
     return compute(TRANSACTION_FEATURES, {"transactions": transactions, "labels": known}, start, end)
 
 
@@ -77,5 +77,8 @@ def transaction_features(
 
 
 transaction_features_leakage = leakage_check(
-    transaction_features, TRANSACTION_FEATURES, feature_rows, sources={"transactions": "arrived_at", "labels": "label_time"}
+    transaction_features,
+    TRANSACTION_FEATURES,
+    feature_rows,
+    sources={"transactions": "arrived_at", "labels": "label_time"},
 )

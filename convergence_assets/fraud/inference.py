@@ -19,7 +19,9 @@ SCORED_DAYS = daily(date(2018, 7, 18), LAST_DAY)
 def score(features: pl.DataFrame, promotions: pl.DataFrame) -> pl.DataFrame:
     """FraudScore rows: each transaction by the newest promotion with valid_from <= its day. Raises ModelError."""
     champions = promotions.sort("valid_from", "decided_at").select("valid_from", "model_version", "model")
-    dated = features.sort("event_date").join_asof(champions, left_on="event_date", right_on="valid_from", strategy="backward")
+    dated = features.sort("event_date").join_asof(
+        champions, left_on="event_date", right_on="valid_from", strategy="backward"
+    )
     unserved = dated.filter(pl.col("model").is_null())["event_date"].unique().sort()
     if unserved.len():
         raise ModelError(f"no champion on {unserved[0]}: materialize fraud/fraud_promotions of that week first")
@@ -27,7 +29,12 @@ def score(features: pl.DataFrame, promotions: pl.DataFrame) -> pl.DataFrame:
     for (model,), rows in dated.partition_by("model", as_dict=True).items():
         scores = boosting.predict(model, rows.select(boosting.feature_names(model)), nthread=2)
         parts.append(rows.with_columns(score=pl.Series(scores, dtype=pl.Float64)))
-    return pl.concat(parts).with_columns(model_as_of="valid_from").select(schema_of(FraudScore).names()).sort("event_time", "transaction_id")
+    return (
+        pl.concat(parts)
+        .with_columns(model_as_of="valid_from")
+        .select(schema_of(FraudScore).names())
+        .sort("event_time", "transaction_id")
+    )
 
 
 @lake_asset(

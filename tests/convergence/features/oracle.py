@@ -33,6 +33,9 @@ def aggregate(a: Aggregate, view: FeatureView, row: Row, source: list[Row]) -> f
     if a.function == "seconds_since_last":
         times = [utc(other["event_time"]) for other in seen if other is not row]
         return (utc(row["event_time"]) - max(times)).total_seconds() if times else None
+    if a.function == "seconds_since_first":
+        times = [utc(other["event_time"]) for other in seen if other is not row]
+        return (utc(row["event_time"]) - min(times)).total_seconds() if times else None
     column = str(a.column)
     unit = Fraction(str(a.resolution))
     values = [round(Fraction(str(other[column])) / unit) * unit for other in seen]
@@ -40,6 +43,8 @@ def aggregate(a: Aggregate, view: FeatureView, row: Row, source: list[Row]) -> f
         return float(sum(values, Fraction(0)))
     if not values:
         return None
+    if a.function == "max":
+        return float(max(values))
     mean = sum(values, Fraction(0)) / len(values)
     if a.function == "mean":
         return float(mean)

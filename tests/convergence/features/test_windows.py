@@ -19,11 +19,11 @@ HOUR = timedelta(hours=1)
 TICK = timedelta(microseconds=1)
 BEGIN = datetime(2024, 1, 1, tzinfo=UTC)
 END = BEGIN + timedelta(days=3)
-FUNCTIONS: tuple[Function, ...] = ("count", "sum", "mean", "std", "seconds_since_last")
+FUNCTIONS: tuple[Function, ...] = ("count", "sum", "mean", "std", "max", "seconds_since_first", "seconds_since_last")
 
 
 def aggregate(name: str, function: Function, **changes: Any) -> Aggregate:
-    column = "amount" if function in ("sum", "mean", "std") else None
+    column = "amount" if function in ("sum", "mean", "std", "max") else None
     declared = {"entity": ("customer",), "window": HOUR, "column": column, "resolution": 0.01}
     return Aggregate(name, description="Test.", function=function, **(declared | changes))
 
@@ -179,7 +179,7 @@ def test_a_label_counts_once_it_is_known_and_its_delay_has_passed() -> None:
 def test_a_row_without_an_entity_counts_nothing_not_even_itself() -> None:
     declared = view(*(aggregate(function, function) for function in FUNCTIONS))
     rows = (payment(0, BEGIN, customer=None), payment(1, BEGIN, customer=None))
-    assert features(*rows, of=declared).select(FUNCTIONS).rows() == [(0, 0.0, None, None, None)] * 2
+    assert features(*rows, of=declared).select(FUNCTIONS).rows() == [(0, 0.0, *[None] * 5)] * 2
 
 
 def test_sums_of_cents_are_exact() -> None:
