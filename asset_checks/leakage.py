@@ -21,7 +21,7 @@ _ROWS_AT_LEAST = 20  # of a run over few days
 def leakage_check(
     asset: dg.AssetsDefinition, view: FeatureView, compute: Compute, *, sources: Mapping[str, str]
 ) -> dg.AssetChecksDefinition:
-    """A blocking check `leakage` on a feature table. `sources`: table of the same use case -> when its rows were known."""
+    """A blocking check `leakage` on a feature table. `sources`: table -> the column that says when a row was known."""
     key = asset.key
     spec = dg.AssetCheckSpec(
         "leakage",

@@ -1,4 +1,4 @@
-"""Finds the use cases (folders without a leading underscore), merges them, adds resources, sensors and global policy."""
+"""Finds the use cases (folders without a leading underscore), merges them, adds resources, sensors and policy."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -27,10 +27,18 @@ def topics() -> dict[str, Topic]:
     return {topic.name: topic for topic in declared}
 
 
+def checks() -> list[dg.AssetChecksDefinition]:
+    """Every stand-alone check: what can be run again without its asset."""
+    return [
+        c for module in use_cases() for c in module.defs.asset_checks or () if isinstance(c, dg.AssetChecksDefinition)
+    ]
+
+
 defs = dg.Definitions.merge(
     *(module.defs for module in use_cases()),
     dg.Definitions(
         resources=resources(settings()),
+        jobs=[dg.define_asset_job("checks", selection=dg.AssetSelection.checks(*checks()))],
         sensors=[arrival_sensor(topics().values()), reconcile],
         executor=dg.in_process_executor,  # a process per step costs seconds each
     ),

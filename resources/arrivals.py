@@ -34,7 +34,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         "contract",
         asset=key,
         blocking=True,
-        description=f"Messages keep the contract {topic.contract.__name__}; others go to {topic.table}_rejected or _late.",
+        description=f"Messages keep {topic.contract.__name__}; others go to {topic.table}_rejected or _late.",
         partitions_def=partitions_def,  # pyright: ignore[reportCallIssue]
     )
 
@@ -52,7 +52,8 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         description=(
             f"Every accepted message of {topic.name}, as it arrived.\n\n"
             "Materializing any partition lands all that has arrived: each message exactly once, on its own event date. "
-            f"Events more than {topic.late_after} late go to `{topic.table}_late`, unusable ones to `{topic.table}_rejected`."
+            f"Events more than {topic.late_after} late go to `{topic.table}_late`, "
+            f"unusable ones to `{topic.table}_rejected`."
         ),
         metadata={
             "dagster/table_name": topic.table,
@@ -99,4 +100,4 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         severity = dg.AssetCheckSeverity.WARN  # the stream goes on; the rows wait in quarantine
         yield dg.AssetCheckResult(check_name="contract", passed=passed, severity=severity, metadata=counts)
 
-    return raw
+    return raw  # pyright: ignore[reportReturnType]

@@ -1,4 +1,4 @@
-"""MLflow runs of trained and evaluated models. Nothing is read back from here: the lake is the record, this its display."""
+"""MLflow runs of trained and evaluated models, for people to browse: the record is the lake."""
 
 from collections.abc import Mapping
 from pathlib import Path

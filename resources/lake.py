@@ -4,7 +4,6 @@ What `lake_asset` adds to `@dg.asset`: the contract is enforced before the commi
 days it covers; each day gets its own data version, provenance and check result; and the manifest goes with the data.
 """
 
-import functools
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
@@ -72,7 +71,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             record(self.lake, [table])
 
     def load_input(self, context: dg.InputContext) -> Any:
-        """The partitions that the run reads: a `Snapshot` for lake assets, else a LazyFrame or DataFrame by annotation."""
+        """The partitions that the run reads: a `Snapshot` for lake assets, else a frame, lazy or not by annotation."""
         days = list(context.asset_partition_keys) if context.has_asset_partitions else None
         with failures():
             snapshot = read_snapshot(
@@ -131,7 +130,7 @@ def lake_asset(
             "contract",
             asset=key,
             blocking=True,
-            description=f"Every row keeps the contract {contract.__name__}; rows that do not go to {table_of(key)}_rejected.",
+            description=f"Every row keeps {contract.__name__}; rows that do not go to {table_of(key)}_rejected.",
             partitions_def=partitions_def,  # pyright: ignore[reportCallIssue]
         )
 
@@ -143,8 +142,7 @@ def lake_asset(
                 judged = judge(contract, frame, run.keys)
             yield from run.events(judged, base, describe)
 
-        functools.update_wrapper(body, fn, assigned=("__name__", "__doc__", "__module__"), updated=())
-        del body.__wrapped__
+        body.__name__, body.__doc__ = fn.__name__, fn.__doc__
         return dg.asset(
             **asset,
             ins={
@@ -157,7 +155,7 @@ def lake_asset(
                     dagster_type=Snapshot,
                 )  # pyright: ignore[reportArgumentType]
                 for n, i in declared.items()
-            },  # fmt: skip
+            },
             partitions_def=partitions_def,
             backfill_policy=dg.BackfillPolicy.single_run() if partitions_def else None,
             io_manager_key="lake",
@@ -247,10 +245,10 @@ class _Run:
         yield summary
         if bad:
             raise dg.Failure(
-                f"{self.table}: {len(bad)} of {len(self.keys)} partitions break the contract and were left as they were: "
-                f"{', '.join(list(bad)[:10])}{' ...' if len(bad) > 10 else ''}\n"  # noqa: PLR2004
+                f"{self.table}: {len(bad)} of {len(self.keys)} partitions break the contract and were not written: "
+                f"{', '.join(list(bad)[:10])}{' ...' if len(bad) > 10 else ''}\n"
                 f"Found: {rejected} rows, e.g. {next(iter(bad.values()))['reason'][0]}\n"
-                f"Next: look at table {self.table}_rejected, correct the input or the contract, materialize these days again",
+                f"Next: look at table {self.table}_rejected, correct the input or the contract, materialize again",
                 allow_retries=False,
             )
 

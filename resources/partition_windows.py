@@ -28,7 +28,7 @@ def upstream_reads(
         return lambda _: theirs
     if mapping is not None and not isinstance(mapping, dg.TimeWindowPartitionMapping):
         raise dg.DagsterInvalidDefinitionError(
-            f"{type(mapping).__name__} is not supported between lake assets: use TimeWindowPartitionMapping, or AllPartitionMapping"
+            f"{type(mapping).__name__} between lake assets: use TimeWindowPartitionMapping or AllPartitionMapping"
         )
     first, last = (mapping.start_offset, mapping.end_offset) if mapping else (0, 0)
     mine, period = downstream.get_partition_keys(), _days(downstream)

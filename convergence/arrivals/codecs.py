@@ -4,8 +4,10 @@ Text formats are read as text: the lander casts to the contract's types, so that
 rejected row with a reason instead of an unreadable file.
 """
 
+import csv
+import gzip
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,46 +34,79 @@ def decode(path: Path) -> Messages:
         return _unreadable(path, f"unknown file type: expected {', '.join(_READERS)}")
     try:
         rows, broken = reader(path)
-    except (pl.exceptions.PolarsError, OSError, UnicodeDecodeError) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, csv.Error) as error:
         return _unreadable(path, f"unreadable file: {type(error).__name__}")
-    if OFFSET not in rows.columns:
-        rows = rows.with_row_index(OFFSET)
-    return Messages(rows.with_columns(pl.col(OFFSET).cast(pl.Int64)), broken)
+    return Messages(rows, broken)
 
 
 def _unreadable(path: Path, reason: str) -> Messages:
-    broken = pl.DataFrame([(0, reason, path.name)], schema=BROKEN, orient="row")
-    return Messages(pl.DataFrame(schema={OFFSET: pl.Int64}), broken)
-
-
-def _no_broken() -> pl.DataFrame:
-    return pl.DataFrame(schema=BROKEN)
+    return Messages(_numbered(pl.DataFrame(), range(0)), _broken([(0, reason, path.name)]))
 
 
 def _read_parquet(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    return pl.read_parquet(path), _no_broken()
+    frame = pl.read_parquet(path)
+    odd = [c for c in frame if not (c.dtype.is_numeric() or c.dtype in (pl.String, pl.Boolean, pl.Date, pl.Datetime))]
+    as_text = [pl.Series(c.name, [None if v is None else str(v) for v in c.to_list()], pl.String) for c in odd]
+    return _numbered(frame.with_columns(as_text), range(frame.height)), _broken([])
 
 
 def _read_csv(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    return pl.read_csv(path, infer_schema=False, truncate_ragged_lines=False), _no_broken()
+    try:
+        frame = pl.read_csv(path, infer_schema=False)
+    except pl.exceptions.NoDataError:
+        return _numbered(pl.DataFrame(), range(0)), _broken([])
+    except pl.exceptions.ComputeError:
+        return _read_csv_by_line(path)  # slow, but it tells the broken lines from the others
+    return _numbered(frame, range(frame.height)), _broken([])
+
+
+def _read_csv_by_line(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
+    opened = gzip.open if path.name.endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        header, *lines = csv.reader(file, strict=True)
+    rows, offsets, broken = [], [], []
+    for offset, line in enumerate(lines):
+        if len(line) <= len(header) and _is_text("".join(line)):
+            rows.append([value or None for value in line] + [None] * (len(header) - len(line)))
+            offsets.append(offset)
+        else:
+            broken.append((offset, "not a line of this CSV", ",".join(line)[:4096].encode(errors="replace").decode()))
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
+    return _numbered(frame, offsets), _broken(broken)
 
 
 def _read_jsonl(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    rows, broken = [], []
+    rows, offsets, broken = [], [], []
     for offset, line in enumerate(line for line in path.read_bytes().splitlines() if line.strip()):
         try:
             message = json.loads(line)
-            if not isinstance(message, dict):
-                raise TypeError  # noqa: TRY301
-            rows.append({OFFSET: offset} | {k: _text(v) for k, v in message.items()})
-        except (ValueError, TypeError):
+            if not isinstance(message, dict) or not _is_text("".join(message)):
+                raise TypeError
+            rows.append({k: _text(v) for k, v in message.items()})
+            offsets.append(offset)
+        except (ValueError, TypeError, RecursionError):
             broken.append((offset, "not a JSON object", line[:4096].decode(errors="replace")))
-    frame = pl.DataFrame(rows, infer_schema_length=None) if rows else pl.DataFrame(schema={OFFSET: pl.Int64})
-    return frame, pl.DataFrame(broken, schema=BROKEN, orient="row")
+    return _numbered(pl.DataFrame(rows, infer_schema_length=None), offsets), _broken(broken)
+
+
+def _numbered(frame: pl.DataFrame, offsets: Sequence[int]) -> pl.DataFrame:
+    """With the position of each message; a field of that name in the message gives way."""
+    return frame.drop(OFFSET, strict=False).with_columns(pl.Series(OFFSET, offsets, pl.Int64))
+
+
+def _broken(messages: list[tuple[int, str, str]]) -> pl.DataFrame:
+    return pl.DataFrame(messages, schema=BROKEN, orient="row")
 
 
 def _text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    if value is None or (isinstance(value, str) and _is_text(value)):
+        return value
+    return json.dumps(value)
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string can be stored: JSON and broken encodings can hold halves of characters."""
+    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 _READERS: dict[str, Callable[[Path], tuple[pl.DataFrame, pl.DataFrame]]] = {

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import polars as pl
+from deltalake import DeltaTable
 from pandera.errors import SchemaErrors
 
 from convergence.arrivals.codecs import BROKEN, OFFSET, Messages
@@ -37,7 +38,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class Sorted:
-    """Messages of a batch as rows: accepted and late (the contract's columns), rejected (source, offset, reason, row)."""
+    """Messages of a batch as rows: accepted, late (the contract's columns), rejected (source, offset, reason, row)."""
 
     accepted: pl.DataFrame
     late: pl.DataFrame
@@ -68,6 +69,7 @@ def land(lake: Lake, topic: Topic, source: Source, provenance: Provenance, batch
     for spans in _batches(
         source.spans(topic.name, handle.transaction_version if handle else lambda _: None), batch_rows
     ):
+        _refuse_gap(topic.table, lake.open(topic.table), spans)
         batch = sort_out(topic, {span.application: source.read(span) for span in spans})
         origins = sorted({span.origin for span in spans})
         made = Provenance(provenance.run_id, provenance.code_version, provenance.revision, provenance.config, origins)
@@ -86,7 +88,7 @@ def land(lake: Lake, topic: Topic, source: Source, provenance: Provenance, batch
 
 
 def sort_out(topic: Topic, messages: Mapping[str, Messages]) -> Sorted:
-    """Judge messages (application id -> messages) one by one: what keeps the contract, what is late, what is neither."""
+    """Judge messages (by application id) one by one: what keeps the contract, what is late, what is neither."""
     schema = schema_of(topic.contract)
     sorted_out = [_sort_out(topic, schema, application, m) for application, m in messages.items()]
     return Sorted(*(pl.concat(parts) for parts in zip(*sorted_out, strict=True)))
@@ -96,22 +98,23 @@ def _sort_out(
     topic: Topic, schema: pl.Schema, application: str, messages: Messages
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     original = messages.rows.drop(OFFSET)
-    rows = messages.rows.rename({k: v for k, v in topic.renames.items() if k in messages.rows.columns}).with_columns(
-        source=pl.lit(application)
-    )
+    renames = {k: v for k, v in topic.renames.items() if k in original.columns}
+    rows = messages.rows.drop(set(renames.values()) - set(renames), strict=False).rename(renames)
+    rows = rows.with_columns(source=pl.lit(application))
     carried = [name for name in schema if name not in (*_ADDED, "arrived_at")]
     absent = [name for name in carried if name not in rows.columns]
-    rows = rows.with_columns(pl.lit(None, pl.String).alias(name) for name in absent)
-    if "arrived_at" not in rows.columns:
-        arrived = _cast(rows, "event_time", schema["event_time"]) + topic.assumed_lateness
-        rows = rows.with_columns(arrived.alias("arrived_at"))
+    unsaid = [name for name in (*absent, "arrived_at") if name not in rows.columns]
+    rows = rows.with_columns(pl.lit(None, pl.String).alias(name) for name in unsaid)
     typed = rows.with_columns(_cast(rows, n, schema[n]).alias(n) for n in [*carried, "arrived_at"])
-    typed = typed.with_columns(pl.col("event_time").dt.date().alias(DAY)).select(schema.names())
+    assumed = pl.when(rows["arrived_at"].is_null()).then(pl.col("event_time") + topic.assumed_lateness)
+    typed = typed.with_columns(
+        assumed.otherwise("arrived_at").alias("arrived_at"), pl.col("event_time").dt.date().alias(DAY)
+    ).select(schema.names())
 
     problems = [pl.lit(f"no column {name}") for name in absent]
     problems += [
         pl.when(rows[n].is_not_null() & typed[n].is_null()).then(pl.lit(f"{n}: not a {schema[n]}"))
-        for n in carried
+        for n in [*carried, "arrived_at"]
         if n not in absent
     ]
     problems.append(
@@ -119,12 +122,13 @@ def _sort_out(
             pl.lit(f"outside_partitions: {topic.first_day} to {topic.last_day}")
         )
     )
-    problems.append(_broken_rules(topic, typed))
+    problems.append(pl.lit(_broken_rules(topic, typed)))
     reason = typed.select(pl.concat_str(problems, separator="; ", ignore_nulls=True).alias("reason"))["reason"]
-    bad = (reason.fill_null("") != "").alias("bad")
-    text = original.select(row=pl.struct(original.columns).struct.json_encode()) if original.width else None
-    rejected = pl.DataFrame({OFFSET: typed[OFFSET], "reason": reason, "row": text["row"] if text is not None else None},
-                            schema=BROKEN).filter(bad)  # fmt: skip
+    bad = reason.fill_null("") != ""
+    found = original.filter(bad)
+    text = found.select(pl.struct(pl.all()).struct.json_encode()).to_series() if found.width else None
+    columns = {OFFSET: typed[OFFSET].filter(bad), "reason": reason.filter(bad), "row": text}
+    rejected = pl.DataFrame(columns, schema=BROKEN)
     is_late = (pl.col("arrived_at") - pl.col("event_time") > topic.late_after).alias("late")
     good = typed.filter(~bad)
     both = pl.concat([rejected, messages.broken]).select(pl.lit(application).alias("source"), *BROKEN)
@@ -132,18 +136,32 @@ def _sort_out(
 
 
 def _cast(rows: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Expr:
-    column = pl.col(name)
+    """The column as `kind`; null where the value cannot be told exactly."""
+    column, there = pl.col(name), rows.schema[name]
     if isinstance(kind, pl.Datetime):
-        if rows.schema[name] == pl.String:
-            return column.str.to_datetime(time_unit="us", time_zone="UTC", strict=False)
-        if isinstance(there := rows.schema[name], pl.Datetime):
+        if there == pl.String:
+            return _time(column)
+        if isinstance(there, pl.Datetime):
             utc = column.dt.convert_time_zone("UTC") if there.time_zone else column.dt.replace_time_zone("UTC")
             return utc.dt.cast_time_unit("us")
-    if kind == pl.Boolean and rows.schema[name] == pl.String:
+    if kind == pl.Boolean and there == pl.String:
         return column.str.to_lowercase().replace_strict(
             {"true": True, "1": True, "false": False, "0": False}, default=None
         )
+    if kind == pl.Boolean and there.is_numeric():
+        return pl.when(column.is_in([0, 1])).then(column == 1)
+    if kind.is_integer() and there.is_float():
+        return pl.when(column == column.floor()).then(column).cast(kind, strict=False)
     return column.cast(kind, strict=False)
+
+
+def _time(text: pl.Expr) -> pl.Expr:
+    """ISO 8601 as UTC: a date, or a date and time, with or without seconds, fraction and offset, row by row."""
+    text = text.str.strip_chars().str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
+    zoned = pl.when(text.str.contains(r"[+-]\d\d:?\d\d$")).then(text).otherwise(text + "+00:00")
+    formats = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z")
+    times = [zoned.str.to_datetime(f, time_unit="us", time_zone="UTC", strict=False) for f in formats]
+    return pl.coalesce(*times, text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us", "UTC")))
 
 
 def _broken_rules(topic: Topic, typed: pl.DataFrame) -> pl.Series:
@@ -159,21 +177,25 @@ def _broken_rules(topic: Topic, typed: pl.DataFrame) -> pl.Series:
     return pl.Series("reason", [None] * typed.height, dtype=pl.String)
 
 
+def _refuse_gap(table: str, handle: DeltaTable | None, spans: Sequence[Span]) -> None:
+    """Before anything of a batch is written: what landed only ever grows, so a gap cannot open afterwards."""
+    for span in spans:
+        last = handle.transaction_version(span.application) if handle else None
+        if last is not None and last < span.start:
+            raise ArrivalError(
+                f"{table}: {span.application} landed up to offset {last}, the source starts at {span.start}: "
+                f"{span.start - last} messages are gone. Restore them, or land a new topic to accept the loss."
+            )
+
+
 def _land(lake: Lake, table: str, rows: pl.DataFrame, spans: Sequence[Span], made: Provenance, *, dated: bool) -> bool:
     """Append the rows above each partition's landed offset; False if all of them are there already."""
     while True:
         base = lake.open(table)
         landed = {s.application: base.transaction_version(s.application) if base else None for s in spans}
-        todo = [s for s in spans if landed[s.application] is None or landed[s.application] < s.end]  # pyright: ignore[reportOperatorIssue]
+        todo = [s for s in spans if (at := landed[s.application]) is None or at < s.end]
         if not todo:
             return False
-        for span in todo:
-            last = landed[span.application]
-            if last is not None and last < span.start:
-                raise ArrivalError(
-                    f"{table}: {span.application} landed up to offset {last}, the source starts at {span.start}: "
-                    f"{span.start - last} messages are gone. Restore them, or accept the loss by landing from a new topic."
-                )
         new = rows.join(
             pl.DataFrame({"source": [s.application for s in todo], "next": [landed[s.application] or 0 for s in todo]}),
             on="source",
@@ -192,6 +214,9 @@ def _land(lake: Lake, table: str, rows: pl.DataFrame, spans: Sequence[Span], mad
 def _batches(spans: Iterator[Span], rows: int) -> Iterator[list[Span]]:
     batch: list[Span] = []
     for span in spans:
+        if any(other.application == span.application for other in batch):  # one range of a partition per commit
+            yield batch
+            batch = []
         batch.append(span)
         if sum(s.end - s.start for s in batch) >= rows:
             yield batch

@@ -12,7 +12,7 @@ from convergence.errors import ArrivalError
 from convergence.lake.tables import DAY
 
 
-def replay(  # noqa: PLR0917
+def replay(
     topic: Topic,
     data: Path | None,
     inbox: Path,

@@ -59,6 +59,22 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
     return not report.failed
 
 
+def run_checks(instance: dg.DagsterInstance, partition: str) -> bool:
+    """Run the stand-alone checks on one partition; False if an ERROR check failed or none ran."""
+    result = defs.resolve_job_def("checks").execute_in_process(
+        instance=instance, tags={"dagster/partition": partition}, run_config=_QUIET, raise_on_error=False
+    )
+    evaluations = result.get_asset_check_evaluations()
+    for e in evaluations:
+        verdict = "[green]passed[/]" if e.passed else "[red]FAILED[/]"
+        console.print(f"{verdict} {e.asset_key.to_user_string()} {e.check_name} {partition} {e.description or ''}")
+    failed = [e for e in evaluations if not e.passed and e.severity is dg.AssetCheckSeverity.ERROR]
+    console.print(f"{len(evaluations) - len(failed)} passed, {len(failed)} failed")
+    if not evaluations:
+        console.print(f"[red]No check ran[/]: no asset with a stand-alone check has a partition {partition!r}.")
+    return bool(evaluations) and not failed and result.success
+
+
 def _run(instance: dg.DagsterInstance, node: Node, request: dg.RunRequest, report: Report) -> None:
     began = time.perf_counter()
     with console.status(f"{node.table} ..."):

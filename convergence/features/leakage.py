@@ -49,7 +49,7 @@ def find_leaks(
     found: list[Leak] = []
     for row in stored.iter_rows(named=True):
         own = {s: frame.filter(_same_entity(view, row)) for s, frame in near.items()}
-        before = {s: frame.filter(pl.col(known[s]) <= row["arrived_at"]) for s, frame in own.items()}
+        before = {s: frame.filter(pl.col(known[s]) <= pl.lit(row["arrived_at"])) for s, frame in own.items()}
         expected = _compute(compute, before, row, view)
         different = [f for f in view.features if _differ(row[f], expected[f])]
         if different:
@@ -60,7 +60,7 @@ def find_leaks(
     return found
 
 
-def _diagnose(  # noqa: PLR0917
+def _diagnose(
     compute: Compute,
     view: FeatureView,
     row: Mapping[str, object],
@@ -71,7 +71,7 @@ def _diagnose(  # noqa: PLR0917
     known: Mapping[str, str],
 ) -> dict[str, set[str]]:
     """Per kind of leak the features that change when that part of what was unknown is let in."""
-    others = {s: frame.filter(pl.col(known[s]) <= row["arrived_at"]) for s, frame in sources.items()}
+    others = {s: frame.filter(pl.col(known[s]) <= pl.lit(row["arrived_at"])) for s, frame in sources.items()}
     let_in = {
         "target": {s: before[s] if s == view.source else own[s] for s in sources},
         "fitted": others,
@@ -97,7 +97,7 @@ def _compute(
     compute: Compute, frames: Mapping[str, pl.DataFrame], row: Mapping[str, object], view: FeatureView
 ) -> dict[str, object]:
     at = row["event_time"]
-    assert isinstance(at, datetime)  # noqa: S101
+    assert isinstance(at, datetime)
     rows = compute(**frames, start=at, end=at + timedelta(microseconds=1))
     mine = rows.filter(pl.col(view.sequence) == row[view.sequence])
     if mine.height != 1:

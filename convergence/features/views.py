@@ -29,7 +29,8 @@ class Aggregate:
     to whole multiples of it, so that sums are exact and do not depend on the batch that computed them.
 
     Units: `sum`, `mean`, `std` (population) and `max` are in units of `column`, `seconds_since_first` and
-    `seconds_since_last` in seconds from the earliest and latest other row. With no row in the window `count` and `sum` are 0, the others null.
+    `seconds_since_last` in seconds from the earliest and latest other row. With no row in the window `count` and `sum`
+    are 0, the others null.
 
     Raises:
         ConvergenceError: the declaration contradicts itself.

@@ -1,6 +1,6 @@
 """A version of rows that depends on their values alone: not on row order, file layout, library or machine.
 
-Each row is hashed with 64-bit integer arithmetic and the hashes are summed, so that the hash of an append is an addition.
+Rows are hashed with 64-bit integer arithmetic and the hashes are summed, so that the hash of an append is an addition.
 It tells changed data from unchanged data; it is no defence against an adversary who chooses the rows.
 """
 

@@ -9,12 +9,20 @@ from dataclasses import dataclass
 
 import pandera.polars as pa
 import polars as pl
+from pandera.api.polars.model_config import BaseConfig
 from pandera.errors import SchemaErrors
 
 from convergence.errors import ContractBroken
 from convergence.lake.tables import DAY, WHOLE, by_day
 
 Contract = type[pa.DataFrameModel]
+
+
+class StrictColumns(BaseConfig):
+    """Base of a contract's Config: columns are as declared, none missing, none extra."""
+
+    strict = True
+
 
 REJECTED = pl.Schema({DAY: pl.Date(), "reason": pl.String(), "row": pl.String()})
 

@@ -12,7 +12,6 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
-from deltalake import DeltaTable
 
 from convergence.errors import ConcurrentWrite, TableMissing
 from convergence.lake.content_hash import add_hashes, content_hash
@@ -99,7 +98,12 @@ def build_manifest(
         "mode": mode,
         **{k: v for k, v in asdict(provenance).items() if k != "reads"},
         "partitions": {
-            key: {"rows": frame.height, "hash": digest, "inputs": _digest_of(provenance, key)}
+            key: {
+                "rows": frame.height,
+                "hash": digest,
+                "inputs": _digest_of(provenance, key),
+                "reads": {up: [keys[0], keys[-1]] for up, keys in provenance.reads.get(key, {}).items() if keys},
+            }
             for (key, frame), digest in zip(partitions.items(), hashes, strict=True)
         },
     }
@@ -113,7 +117,7 @@ def record(lake: Lake, tables: Iterable[str]) -> None:
         commits = {t: list(lake.commits(t, -1 if last is None else last)) for t, last in known.items()}
         rows = [row for table, entries in commits.items() for commit in entries for row in _rows(table, commit)]
         if not rows:
-            return
+            return None
         consumed = {f"log/{t}": entries[-1].version for t, entries in commits.items() if entries}
         frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
         try:
@@ -149,6 +153,13 @@ def manifest(lake: Lake, table: str, partition: str) -> dict[str, Any]:
         raise TableMissing(f"{table} {partition or '(whole table)'} has never been written: materialize it first")
     commit = next(c for c in lake.commits(table, state.version - 1) if c.version == state.version)
     shared = {k: v for k, v in commit.manifest.items() if k != "partitions"}
+    windows = commit.manifest["partitions"][partition]["reads"]
+    shared["inputs"] = {
+        up: {**read, "partitions": {k: h for k, h in read["partitions"].items() if first <= k <= last}}
+        for up, read in shared["inputs"].items()
+        if up in windows
+        for first, last in [windows[up]]
+    }
     return {
         "table": table,
         "partition": partition,

@@ -10,7 +10,7 @@ import random
 import re
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -20,18 +20,15 @@ from typing import Any
 
 import obstore
 import polars as pl
-from arro3.core import Table as ArrowTable
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 from obstore.store import ObjectStore, from_url
 
 from convergence.errors import ConcurrentWrite, InvalidName, LakeError, SchemaConflict, TableMissing
+from convergence.lake.files import DAY, WHOLE, delta_schema, merged, partition_values, statistics
 
-DAY = "event_date"  # the partition column of every dated table
-WHOLE = ""  # the one partition of a table without dates
-
-_TABLE_NAME = re.compile(r"[a-z_][a-z0-9_]*(/[a-z_][a-z0-9_]*)*")
+_TABLE_NAME = re.compile(r"(?!(.*/)?_delta_log(/|$))[a-z_][a-z0-9_]{0,99}(/[a-z_][a-z0-9_]{0,99}){0,7}")
 _ATTEMPTS = 8  # of a commit that lost a race against other partitions
 _CONFIGURATION = {
     # Delta drops old log entries at a checkpoint after 30 days: the manifests live there, so they must stay
@@ -77,13 +74,14 @@ class Lake:
         """The table as it is now, or as of `version`; None only where it provably does not exist."""
         try:
             return DeltaTable(self.uri(table), version=version, storage_options=dict(self.storage_options))
-        except TableNotFoundError:
+        except (DeltaError, OSError, OverflowError) as error:
             if version is not None:
                 raise LakeError(
-                    f"{table} has no version {version}: `convergence manifest {table}` lists them"
-                ) from None
-            return None
-        except OSError as error:
+                    f"{table} cannot be opened at version {version}: it may never have been written"
+                    f" ({type(error).__name__}); `convergence manifest {table}` shows the newest"
+                ) from error
+            if isinstance(error, TableNotFoundError):
+                return None
             raise LakeError(f"{table} cannot be opened ({type(error).__name__}); nothing was changed") from error
 
     def scan(self, table: str, days: Sequence[str] | None = None, version: int | None = None) -> pl.LazyFrame:
@@ -101,15 +99,28 @@ class Lake:
         `base` is the table as it was when the work began (None: it did not exist). Raises ConcurrentWrite when one
         of the partitions was committed by somebody else since; races with other partitions are retried.
         """
-        adds = self._write_files(table, partitions)
+        schemas = {f"{delta_schema(table, frame)}": frame for frame in partitions.values()}
+        if len(schemas) != 1 or (WHOLE in partitions and len(partitions) > 1):
+            raise SchemaConflict(
+                f"{table}: {len(partitions)} partitions with {len(schemas)} different schemas; "
+                "one commit takes partitions of one schema, at least one, either days or the whole table"
+            )
         revisions = {_revision(key): base and base.transaction_version(_revision(key)) for key in partitions}
+        seen = {r.path for r in _removals(base, partitions)} if base else set()
+        adds = self._write_files(table, partitions)
 
         def actions(handle: DeltaTable) -> list[AddAction | RemoveAction]:
-            return [*(r for key in partitions for r in _removals(handle, key)), *adds]
+            removals = _removals(handle, partitions)
+            if appended := {r.path for r in removals} - seen:
+                raise ConcurrentWrite(
+                    f"{table} {', '.join(partitions)}: {len(appended)} files changed while you were writing; your rows "
+                    "were not committed. Run it again: it will read what is there now."
+                )
+            return [*removals, *adds]
 
-        frame, dated = next(iter(partitions.values())), WHOLE not in partitions
+        (frame,) = schemas.values()
         after = {app: (revision or 0) + 1 for app, revision in revisions.items()}
-        self._transact(table, base, frame, manifest, actions, revisions, after, dated=dated)
+        self._transact(table, base, frame, manifest, actions, revisions, after, dated=WHOLE not in partitions)
 
     def append(
         self,
@@ -142,22 +153,28 @@ class Lake:
         dated: bool,
     ) -> None:
         """Commit if every application id still stands where it stood; delta-rs makes check and commit one step."""
-        handle = base or self._create(table, frame, dated=dated)
+        schema, by = delta_schema(table, frame), [DAY] if dated else []
+        handle = base or self._create(table, merged(table, Schema([]), schema), by)
+        if handle.metadata().partition_columns != by:
+            raise LakeError(
+                f"{table} is {'not ' if dated else ''}cut into days, the rows to be written are the opposite"
+            )
         for attempt in range(_ATTEMPTS):
-            lost = [
-                app.removeprefix(_revision("")) for app, at in before.items() if handle.transaction_version(app) != at
-            ]
-            if lost:
-                raise ConcurrentWrite(
-                    f"{table} {', '.join(lost)} changed while you were writing; your rows were not committed. "
-                    "Run it again: it will read what is there now."
-                )
+            columns = merged(table, handle.schema(), schema)
             try:
+                if new := columns.fields[len(handle.schema().fields) :]:  # a commit cannot bring columns along
+                    handle.alter.add_columns(new, commit_properties=CommitProperties(max_commit_retries=0))
+                lost = [app for app, at in before.items() if handle.transaction_version(app) != at]
+                if lost:
+                    raise ConcurrentWrite(
+                        f"{table} {', '.join(app.removeprefix(_revision('')) for app in lost)} changed while you were "
+                        "writing; your rows were not committed. Run it again: it will read what is there now."
+                    )
                 return handle.create_write_transaction(
                     list(actions(handle)),
                     mode="append",  # what is replaced is named file by file, so nothing else can go
-                    schema=_merged(table, handle, _schema(frame)),
-                    partition_by=handle.metadata().partition_columns,
+                    schema=columns,
+                    partition_by=by,
                     commit_properties=CommitProperties(
                         custom_metadata={"manifest": json.dumps(manifest)},
                         max_commit_retries=0,
@@ -187,17 +204,22 @@ class Lake:
                     at = datetime.fromtimestamp(info["timestamp"] / 1000).astimezone()
                     yield Commit(version, at, json.loads(info["manifest"]))
 
-    def _create(self, table: str, frame: pl.DataFrame, *, dated: bool) -> DeltaTable:
+    def _create(self, table: str, schema: Schema, by: list[str]) -> DeltaTable:
         if "://" not in self.root:
             Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
-        return DeltaTable.create(
-            self.uri(table),
-            schema=_schema(frame),
-            mode="ignore",  # another writer may have been first: its table is opened, never replaced
-            partition_by=[DAY] if dated else None,
-            configuration=_CONFIGURATION,
-            storage_options=dict(self.storage_options),
-        )
+        for attempt in range(_ATTEMPTS):
+            try:
+                return DeltaTable.create(
+                    self.uri(table),
+                    schema=schema,
+                    mode="ignore",  # another writer may have been first: its table is opened, never replaced
+                    partition_by=by,
+                    configuration=_CONFIGURATION,
+                    storage_options=dict(self.storage_options),
+                )
+            except CommitFailedError:  # it was first by a moment
+                time.sleep(random.uniform(0, 0.02) * 2**attempt)
+        raise ConcurrentWrite(f"{table}: {_ATTEMPTS} writers in a row were creating it; run it again")
 
     def _write_files(self, table: str, partitions: Mapping[str, pl.DataFrame]) -> list[AddAction]:
         self.uri(table)
@@ -205,7 +227,7 @@ class Lake:
             return [a for a in pool.map(lambda item: self._write_file(table, *item), partitions.items()) if a]
 
     def _write_file(self, table: str, key: str, frame: pl.DataFrame) -> AddAction | None:
-        values = _partition_values(table, key, frame)
+        values = partition_values(table, key, frame)
         if frame.is_empty():
             return None
         body = frame.drop(values)
@@ -214,7 +236,7 @@ class Lake:
         body.write_parquet(buffer, compression="zstd", compression_level=1)
         obstore.put(self.store, f"{table}/{path}", buffer.getbuffer())
         size, now = buffer.getbuffer().nbytes, int(time.time() * 1000)
-        return AddAction(path, size, values, now, True, _statistics(body))  # pyright: ignore[reportArgumentType]
+        return AddAction(path, size, values, now, True, statistics(body))  # pyright: ignore[reportArgumentType]
 
 
 def rows_of(handle: DeltaTable, days: Sequence[str] | None = None) -> pl.LazyFrame:
@@ -233,61 +255,9 @@ def _revision(key: str) -> str:
     return f"partition/{key}"
 
 
-def _removals(handle: DeltaTable, key: str) -> list[RemoveAction]:
+def _removals(handle: DeltaTable, keys: Collection[str]) -> list[RemoveAction]:
     files = pl.DataFrame(handle.get_add_actions(flatten=True))
-    if key != WHOLE:
-        files = files.filter(pl.col(f"partition.{DAY}").cast(pl.String) == key)
+    day = pl.lit(WHOLE) if WHOLE in keys else pl.col(f"partition.{DAY}").cast(pl.String)
+    held = files.filter(day.is_in(list(keys))).select("path", "size_bytes", day.alias("day"))
     now = int(time.time() * 1000)
-    values: dict[str, str | None] = {DAY: key} if key != WHOLE else {}
-    return [RemoveAction(p, True, now, size, values) for p, size in files.select("path", "size_bytes").iter_rows()]
-
-
-def _partition_values(table: str, key: str, frame: pl.DataFrame) -> dict[str, str]:
-    if key == WHOLE:
-        return {}
-    try:
-        day = date.fromisoformat(key)
-    except ValueError:
-        day = None
-    if day is None or key != day.isoformat():
-        raise InvalidName(f"{table}: partition {key[:40]!r} is not a date like 2018-08-01")
-    strangers = frame.filter(pl.col(DAY).ne_missing(day)).height
-    if strangers:
-        raise LakeError(f"{table} {key}: {strangers} of {frame.height} rows have another {DAY}; nothing was written")
-    return {DAY: key}
-
-
-def _schema(frame: pl.DataFrame) -> Schema:
-    untyped = [name for name, kind in frame.schema.items() if kind == pl.Null]
-    if untyped:
-        raise SchemaConflict(f"column {', '.join(untyped)} has no type: cast it, even where every value is null")
-    return Schema.from_arrow(ArrowTable.from_arrow(frame.head(0)).schema)
-
-
-def _merged(table: str, handle: DeltaTable, schema: Schema) -> Schema:
-    """The table's columns and then the new ones; a column may appear, it may not change its type."""
-    known = {f.name: f for f in handle.schema().fields}
-    for column in schema.fields:
-        there = known.setdefault(column.name, column)
-        if there.type != column.type:
-            raise SchemaConflict(
-                f"{table}.{column.name}: the table has {there.type}, the new "
-                f"rows {column.type}. Cast it in the asset, or give the column a new name."
-            )
-    return Schema(list(known.values()))
-
-
-def _statistics(frame: pl.DataFrame) -> str:
-    """Delta's file statistics, by which a reader skips files."""
-    columns = [n for n, d in frame.schema.items() if d.is_integer() or d in (pl.Datetime("us", "UTC"), pl.Date)]
-    stats: dict[str, Any] = {"numRecords": frame.height}
-    for name, extreme in (("minValues", pl.Expr.min), ("maxValues", pl.Expr.max)):
-        row = frame.select(extreme(pl.col(columns))).row(0, named=True) if columns else {}
-        stats[name] = {c: _plain(v) for c, v in row.items() if v is not None}
-    return json.dumps(stats)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    return value.isoformat() if isinstance(value, date) else value
+    return [RemoveAction(p, True, now, size, {DAY: d} if d else {}) for p, size, d in held.iter_rows()]

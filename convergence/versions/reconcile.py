@@ -13,7 +13,7 @@ from convergence.lake.manifests import PartitionState, inputs_digest
 
 @dataclass(frozen=True)
 class Node:
-    """A lake table in the graph: its partitions in order, and for each upstream table which of its partitions one reads."""
+    """A lake table in the graph: its partitions in order, and which partitions of each upstream table one reads."""
 
     table: str
     partitions: Sequence[str]

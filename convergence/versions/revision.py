@@ -1,6 +1,5 @@
 """The revision of the code that is running, for manifests."""
 
-import os
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -10,9 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 @cache
 def code_revision() -> str:
-    """The git revision, with `+changes` when tracked files differ from it; CONVERGENCE_REVISION where there is no git."""
-    if given := os.environ.get("CONVERGENCE_REVISION"):
-        return given
+    """The git revision, with `+changes` when tracked files differ from it; `unknown` outside a checkout."""
     try:
         revision = _git("rev-parse", "HEAD")
         return revision + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
@@ -22,4 +19,4 @@ def code_revision() -> str:
 
 def _git(*arguments: str) -> str:
     command = ["git", *arguments]
-    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()  # noqa: S603
+    return subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()

@@ -1,4 +1,4 @@
-"""What arrives: card transactions as the Fraud Detection Handbook publishes them, or as its generator simulates them."""
+"""What arrives: card transactions as the Fraud Detection Handbook publishes them, or as its generator makes them."""
 
 from datetime import date, timedelta
 from pathlib import Path

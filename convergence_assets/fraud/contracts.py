@@ -6,6 +6,8 @@ from typing import Annotated
 import pandera.polars as pa
 import polars as pl
 
+from convergence.lake.contracts import StrictColumns
+
 Time = Annotated[pl.Datetime, "us", "UTC"]
 
 
@@ -15,10 +17,8 @@ class Event(pa.DataFrameModel):
     event_date: date = pa.Field(description="UTC date of event_time; the partition")
     event_time: Time = pa.Field(description="When the transaction happened")
 
-    class Config:
-        """Columns are as declared: none missing, none extra."""
-
-        strict = True
+    class Config(StrictColumns):
+        """Columns are as declared."""
 
 
 class Transaction(Event):
@@ -81,10 +81,8 @@ class FraudModel(pa.DataFrameModel):
     training_frauds: int = pa.Field(gt=0, description="Frauds among them")
     parameters: str = pa.Field(description="Hyper-parameters and seed, as JSON")
 
-    class Config:
+    class Config(StrictColumns):
         """Columns are as declared."""
-
-        strict = True
 
 
 class FraudPromotion(pa.DataFrameModel):
@@ -103,10 +101,8 @@ class FraudPromotion(pa.DataFrameModel):
     gate: str = pa.Field(description="Rules with value, limit and verdict, as JSON")
     model: str = pa.Field(description="The champion itself, as XGBoost JSON")
 
-    class Config:
+    class Config(StrictColumns):
         """Columns are as declared."""
-
-        strict = True
 
 
 class FraudEvaluation(pa.DataFrameModel):
@@ -128,10 +124,8 @@ class FraudEvaluation(pa.DataFrameModel):
     roc_auc_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
     card_precision_100_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
 
-    class Config:
+    class Config(StrictColumns):
         """Columns are as declared."""
-
-        strict = True
 
 
 class FraudScore(Event):

@@ -58,8 +58,8 @@ TRANSACTION_FEATURES = FeatureView(
                   where="is_genuine", **_known(30),
                   description="Mean amount of the customer's transactions known to be genuine, 30 days of labels"),
         *(
-            Aggregate(f"terminal_fraud_rate_{days}d", entity=_TERMINAL, function="mean", column="is_fraud", **_known(days),
-                      description=f"Share of fraud at the terminal over {days} days of labels known by then")
+            Aggregate(f"terminal_fraud_rate_{days}d", entity=_TERMINAL, function="mean", column="is_fraud",
+                      **_known(days), description=f"Share of fraud at the terminal over {days} days of known labels")
             for days in (1, 7, 21, 30)
         ),
         *(

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, date, datetime, time
 from hashlib import blake2b
 from typing import Any
 
@@ -16,7 +16,6 @@ from convergence_assets.fraud.arrivals import LABEL_DELAY
 from convergence_assets.fraud.contracts import FraudEvaluation, FraudModel, FraudPromotion
 from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.partitions import weekly, window
-from resources.experiments import Experiments
 from resources.lake import lake_asset
 
 MODEL_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 29))
@@ -90,7 +89,7 @@ def decide(
     as_of = challenger["event_date"]
     rows = splits.training_rows(known_labels(features, labels, as_of), as_of, days=GATE_DAYS, delay=DELAY_DAYS)
     ours = promotions.Scores(challenger["model_version"], scored(challenger["model"], rows))
-    theirs = champion and promotions.Scores(champion["model_version"], scored(champion["model"], rows))
+    theirs = promotions.Scores(champion["model_version"], scored(champion["model"], rows)) if champion else None
     verdict = promotions.gate(ours, theirs, repetitions=50)
     serving = challenger if verdict.passed else champion
     if serving is None:
@@ -251,7 +250,7 @@ def fraud_promotions(
 
 
 def _champion_before(context: dg.AssetExecutionContext) -> dict[str, Any] | None:
-    """The newest decision of an earlier week: the table's own past, which no partition mapping can express in a range."""
+    """The newest decision of an earlier week: the table's own past, which no partition mapping expresses in a range."""
     lake = context.resources.lake.lake
     if lake.open("fraud/fraud_promotions") is None:
         return None
