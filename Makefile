@@ -1,11 +1,6 @@
 # The same verbs for people and for CI.
 PYTHON ?= python3
 BIN := .venv/bin
-export CONVERGENCE_DATA ?= $(wildcard $(abspath ../shared/data))
-ifeq ($(CONVERGENCE_DATA),)
-unexport CONVERGENCE_DATA
-endif
-
 .PHONY: help setup demo ui test check lint format bench lock clean
 
 help:  ## Show this list

@@ -34,7 +34,7 @@ def decode(path: Path) -> Messages:
         return _unreadable(path, f"unknown file type: expected {', '.join(_READERS)}")
     try:
         rows, broken = reader(path)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError, csv.Error) as error:
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError, ValueError, csv.Error) as error:
         return _unreadable(path, f"unreadable file: {type(error).__name__}")
     return Messages(rows, broken)
 

@@ -111,7 +111,8 @@ def _sort_out(
         assumed.otherwise("arrived_at").alias("arrived_at"), pl.col("event_time").dt.date().alias(DAY)
     ).select(schema.names())
 
-    problems = [pl.lit(f"no column {name}") for name in absent]
+    columns = topic.contract.to_schema().columns
+    problems = [pl.lit(f"no column {name}") for name in absent if not columns[name].nullable]
     problems += [
         pl.when(rows[n].is_not_null() & typed[n].is_null()).then(pl.lit(f"{n}: not a {schema[n]}"))
         for n in [*carried, "arrived_at"]
@@ -127,8 +128,9 @@ def _sort_out(
     bad = reason.fill_null("") != ""
     found = original.filter(bad)
     text = found.select(pl.struct(pl.all()).struct.json_encode()).to_series() if found.width else None
-    columns = {OFFSET: typed[OFFSET].filter(bad), "reason": reason.filter(bad), "row": text}
-    rejected = pl.DataFrame(columns, schema=BROKEN)
+    rejected = pl.DataFrame(
+        {OFFSET: typed[OFFSET].filter(bad), "reason": reason.filter(bad), "row": text}, schema=BROKEN
+    )
     is_late = (pl.col("arrived_at") - pl.col("event_time") > topic.late_after).alias("late")
     good = typed.filter(~bad)
     both = pl.concat([rejected, messages.broken]).select(pl.lit(application).alias("source"), *BROKEN)

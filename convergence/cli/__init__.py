@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import sys
 import warnings
 from collections.abc import Iterator
@@ -21,6 +20,14 @@ if TYPE_CHECKING:
     from convergence.lake.tables import Lake
 
 ROOT = Path(__file__).parents[2]
+
+_EVENT_LOG = """
+event_log_storage:
+  module: dagster._core.storage.event_log
+  class: ConsolidatedSqliteEventLogStorage
+  config:
+    base_dir: {home}
+"""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -150,7 +157,7 @@ def instance() -> "Iterator[dg.DagsterInstance]":
 
     home = settings().home.resolve() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text() + _EVENT_LOG.format(home=home))
     os.environ["DAGSTER_HOME"] = str(home)
     with DagsterInstance.get() as inst:
         yield inst

@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 from convergence.arrivals.replay import replay
+from convergence.errors import SettingsError
 from convergence.lake.manifests import states
 from convergence.lake.tables import Lake
 from convergence.versions.reconcile import Node, stale_partitions
-from convergence_assets.definitions import defs, topics
+from convergence_assets.definitions import checks, defs, topics
 from resources.environments import resources, settings
 from resources.graph import lake_nodes
 from resources.lake import table_of
@@ -60,18 +61,23 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
 
 
 def run_checks(instance: dg.DagsterInstance, partition: str) -> bool:
-    """Run the stand-alone checks on one partition; False if an ERROR check failed or none ran."""
-    result = defs.resolve_job_def("checks").execute_in_process(
-        instance=instance, tags={"dagster/partition": partition}, run_config=_QUIET, raise_on_error=False
-    )
+    """Run the stand-alone checks on one partition; False if an ERROR check failed or none ran.
+
+    Raises SettingsError for a partition that no checked asset has: a run of it would only look like a failure.
+    """
+    job, graph = defs.resolve_job_def("checks"), defs.resolve_asset_graph()
+    checked = {key.asset_key for check in checks() for key in check.check_keys}
+    definitions = [d for key in checked if (d := graph.get(key).partitions_def)]
+    if not any(partition in d.get_partition_keys() for d in definitions):
+        raise SettingsError(f"no asset with a stand-alone check has a partition {partition!r}: expected a date like 2018-08-01")
+    tags = {"dagster/partition": partition}
+    result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False)
     evaluations = result.get_asset_check_evaluations()
     for e in evaluations:
         verdict = "[green]passed[/]" if e.passed else "[red]FAILED[/]"
         console.print(f"{verdict} {e.asset_key.to_user_string()} {e.check_name} {partition} {e.description or ''}")
     failed = [e for e in evaluations if not e.passed and e.severity is dg.AssetCheckSeverity.ERROR]
     console.print(f"{len(evaluations) - len(failed)} passed, {len(failed)} failed")
-    if not evaluations:
-        console.print(f"[red]No check ran[/]: no asset with a stand-alone check has a partition {partition!r}.")
     return bool(evaluations) and not failed and result.success
 
 
@@ -108,14 +114,14 @@ def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], re
     table = Table("asset", "partitions", "rows", "checks passed", "key metric", "seconds", title="What is there now")
     graph = defs.resolve_asset_graph()
     for node in nodes:
-        checks = graph.get_check_keys_for_assets({_key(node)})
-        passed = [c for c in checks if _passed(instance, c)]
+        keys = graph.get_check_keys_for_assets({_key(node)})
+        passed = [key for key in keys if _passed(instance, key)]
         mine = held[node.table]
         table.add_row(
             node.table,
             f"{len(mine)}/{len(node.partitions)}",
             f"{sum(s.rows for s in mine.values()):,}",
-            f"{len(passed)}/{len(checks)}",
+            f"{len(passed)}/{len(keys)}",
             _metric(lake, node, metrics.get(node.table)),
             f"{report.seconds[node.table]:.1f}" if node.table in report.seconds else "up to date",
         )

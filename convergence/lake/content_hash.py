@@ -4,6 +4,7 @@ Rows are hashed with 64-bit integer arithmetic and the hashes are summed, so tha
 It tells changed data from unchanged data; it is no defence against an adversary who chooses the rows.
 """
 
+from collections.abc import Sequence
 from functools import cache
 from hashlib import blake2b
 
@@ -23,24 +24,15 @@ _MULTIPLIER = np.uint64(0xD6E8FEB86659FD93)  # Mulvey's rrmxmx constant
 _LANES = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # splitmix64 (Steele et al., OOPSLA 2014)
 
 Words = npt.NDArray[np.uint64]
+Column = tuple[np.uint64, np.uint64, Words, npt.NDArray[np.bool_] | None]  # seed, factor, a word and a null per row
 
 
 def content_hash(frame: pl.DataFrame) -> str:
     """`algorithm:rows:32 hex digits` of a frame. A null counts nothing, so a new all-null column changes nothing."""
-    columns = [(*_seeds(name), _words(frame[name]), _nulls(frame[name])) for name in frame.columns]
+    columns = _columns(frame)
     sums = [0, 0]
     for start in range(0, frame.height, _CHUNK):
-        rows = slice(start, min(start + _CHUNK, frame.height))
-        total = np.full(rows.stop - rows.start, _MULTIPLIER, np.uint64)
-        for seed, factor, words, nulls in columns:
-            mixed = words[rows] ^ seed
-            mixed *= _MULTIPLIER
-            mixed ^= mixed >> _FOLD
-            mixed *= factor
-            if nulls is not None:
-                mixed[nulls[rows]] = 0
-            total += mixed
-        total ^= total >> _FOLD
+        total = _combined(columns, slice(start, min(start + _CHUNK, frame.height)))
         for lane, factor in enumerate(_LANES):
             mixed = total * factor
             mixed ^= mixed >> _FOLD
@@ -66,6 +58,25 @@ def _parse(text: str) -> tuple[int, int, int]:
     return int(rows), int(digits[:16], 16), int(digits[16:], 16)
 
 
+def _columns(frame: pl.DataFrame) -> list[Column]:
+    return [(*_seeds(name), _words(frame[name]), _nulls(frame[name])) for name in frame.columns]
+
+
+def _combined(columns: Sequence[Column], rows: slice) -> Words:
+    """One word per row, from those of its columns."""
+    total = np.full(rows.stop - rows.start, _MULTIPLIER, np.uint64)
+    for seed, factor, words, nulls in columns:
+        mixed = words[rows] ^ seed
+        mixed *= _MULTIPLIER
+        mixed ^= mixed >> _FOLD
+        mixed *= factor
+        if nulls is not None:
+            mixed[nulls[rows]] = 0
+        total += mixed
+    total ^= total >> _FOLD
+    return total
+
+
 @cache
 def _seeds(column: str) -> tuple[np.uint64, np.uint64]:
     digest = blake2b(column.encode(), digest_size=16).digest()
@@ -80,8 +91,10 @@ def _nulls(column: pl.Series) -> npt.NDArray[np.bool_] | None:
 def _words(column: pl.Series) -> Words:
     """One 64-bit word per value; equal values of different widths give equal words."""
     kind = column.dtype
-    if kind.is_nested():
-        column, kind = pl.select(pl.struct(column).struct.json_encode()).to_series(), pl.String()
+    if isinstance(kind, pl.Struct):
+        return _combined(_columns(column.struct.unnest()), slice(0, len(column)))
+    if isinstance(kind, pl.List | pl.Array):
+        return _list_words(column.arr.to_list() if isinstance(kind, pl.Array) else column)
     if isinstance(kind, pl.String | pl.Binary | pl.Categorical | pl.Enum | pl.Decimal | pl.Null):
         return _text_words(column)
     if kind.is_float():
@@ -95,6 +108,21 @@ def _words(column: pl.Series) -> Words:
     if column.dtype == pl.UInt64:
         return column.fill_null(0).to_numpy()
     return column.cast(pl.Int64).fill_null(0).to_numpy().view(np.uint64)
+
+
+def _list_words(column: pl.Series) -> Words:
+    """Every item is mixed with its position, and the list with its length."""
+    sizes = column.list.len().fill_null(0).to_numpy().astype(np.int64)
+    items = column.filter(sizes > 0).explode()
+    starts = np.cumsum(sizes) - sizes
+    position = np.arange(len(items)) - np.repeat(starts, sizes)
+    (seed, factor), (second, _) = _seeds("item"), _seeds("position")
+    places = (position.astype(np.uint64) + np.uint64(1)) * _MULTIPLIER ^ second
+    places ^= places >> _FOLD
+    mixed = _combined([(seed, factor, _words(items), _nulls(items))], slice(0, len(items))) * (places | np.uint64(1))
+    mixed ^= mixed >> _FOLD
+    sums = np.concatenate((np.zeros(1, np.uint64), np.cumsum(mixed, dtype=np.uint64)))
+    return sums[starts + sizes] - sums[starts] + sizes.astype(np.uint64) * _LANES[0]
 
 
 def _text_words(column: pl.Series) -> Words:

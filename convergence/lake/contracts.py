@@ -6,9 +6,11 @@ schema only and lets bad values pass.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 
 import pandera.polars as pa
 import polars as pl
+import polars.selectors as cs
 from pandera.api.polars.model_config import BaseConfig
 from pandera.errors import SchemaErrors
 
@@ -23,6 +25,11 @@ class StrictColumns(BaseConfig):
 
     strict = True
 
+
+_ROW_BY_ROW = {
+    *("equal_to", "not_equal_to", "greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to"),
+    *("in_range", "isin", "notin", "str_matches", "str_contains", "str_startswith", "str_endswith", "str_length"),
+}
 
 REJECTED = pl.Schema({DAY: pl.Date(), "reason": pl.String(), "row": pl.String()})
 
@@ -44,6 +51,11 @@ def judge(contract: Contract, frame: pl.DataFrame, keys: list[str]) -> Judged:
     """Cut a frame into the partitions `keys` and validate each. Raises ContractBroken for rows outside all of them."""
     if keys == [WHOLE]:
         parts = {WHOLE: frame}
+    elif frame.schema.get(DAY) != pl.Date or frame[DAY].null_count():
+        raise ContractBroken(
+            f"the result must have a column {DAY} of type Date without nulls, found {frame.schema.get(DAY, 'none')} with "
+            f"{frame[DAY].null_count() if DAY in frame.columns else 0} nulls. Derive it: event_time.dt.date()."
+        )
     else:
         found = by_day(frame)
         strangers = sorted(set(found) - set(keys))
@@ -54,7 +66,7 @@ def judge(contract: Contract, frame: pl.DataFrame, keys: list[str]) -> Judged:
                 f"Filter the asset's result to the partitions of its run by {DAY}."
             )
         parts = {key: found.get(key, frame.head(0)) for key in keys}
-    if not contract.to_schema().checks:  # rules of single rows and columns: one pass over the range, if all is well
+    if _is_row_by_row(contract):  # then one pass over the range will do, if all is well
         try:
             whole = contract.validate(frame, lazy=True)
             return Judged({WHOLE: whole} if keys == [WHOLE] else _cut(whole, keys), {})
@@ -65,14 +77,17 @@ def judge(contract: Contract, frame: pl.DataFrame, keys: list[str]) -> Judged:
         try:
             good[key] = contract.validate(part, lazy=True)
         except SchemaErrors as error:
-            bad[key] = offending_rows(part, error)
+            bad[key] = offending_rows(part, error) if part.height else _without_rows(key, error)
     return Judged(good, bad)
 
 
 def offending_rows(frame: pl.DataFrame, error: SchemaErrors) -> pl.DataFrame:
     """The rows that break a rule, with the rules they break; all rows when the rule is about the frame as a whole."""
     cases = reasons(error)
-    numbered = frame.with_row_index("index").with_columns(row=pl.struct(frame.columns).struct.json_encode())
+    printable = frame.with_columns(cs.binary().bin.encode("base64"))  # JSON has no bytes
+    numbered = frame.with_row_index("index").with_columns(
+        printable.select(row=pl.struct(pl.all()).struct.json_encode())["row"]
+    )
     if DAY not in frame.columns:
         numbered = numbered.with_columns(pl.lit(None, pl.Date).alias(DAY))
     by_row = cases.drop_nulls("index").group_by("index", maintain_order=True).agg(pl.col("reason").str.join("; "))
@@ -86,10 +101,24 @@ def offending_rows(frame: pl.DataFrame, error: SchemaErrors) -> pl.DataFrame:
 def reasons(error: SchemaErrors) -> pl.DataFrame:
     """One row per broken rule and row: `index` (null for a rule about the whole frame) and `reason`, without values."""
     cases = pl.DataFrame(error.failure_cases)
+    about_columns = pl.col("check").is_in(["column_in_dataframe", "column_in_schema"])
+    where = pl.when(about_columns).then(pl.col("failure_case").cast(pl.String)).otherwise("column")
     return cases.select(
         pl.col("index").cast(pl.UInt32),
-        reason=pl.format("{}: {}", pl.col("column").fill_null("frame"), pl.col("check")),
+        reason=pl.format("{}: {}", where.fill_null("frame"), pl.col("check")),
     )
+
+
+def _without_rows(key: str, error: SchemaErrors) -> pl.DataFrame:
+    day = date.fromisoformat(key) if key else None
+    return pl.DataFrame([(day, "; ".join(reasons(error)["reason"].unique(maintain_order=True)), None)], REJECTED)
+
+
+def _is_row_by_row(contract: Contract) -> bool:
+    """Whether no rule needs more than one row, so that a range which keeps the contract keeps it on every day."""
+    schema = contract.to_schema()
+    checks = [check for column in schema.columns.values() for check in column.checks]
+    return not schema.checks and all(check.element_wise or check.name in _ROW_BY_ROW for check in checks)
 
 
 def _cut(frame: pl.DataFrame, keys: list[str]) -> dict[str, pl.DataFrame]:

@@ -29,6 +29,10 @@ def delta_schema(table: str, frame: pl.DataFrame) -> Schema:
             )
         if "\0" in name:
             raise SchemaConflict(f"{table}: column {name!r} holds a NUL character; rename it")
+    if len({name.lower() for name in frame.columns}) < frame.width:
+        raise SchemaConflict(
+            f"{table}: two columns differ in case only, and Delta does not tell them apart; rename one"
+        )
     return Schema.from_arrow(ArrowTable.from_arrow(frame.head(0)).schema)
 
 

@@ -57,7 +57,7 @@ class Lake:
     def uri(self, table: str) -> str:
         """Where a table lies. Raises InvalidName for a name that could leave the root."""
         if not _TABLE_NAME.fullmatch(table):
-            raise InvalidName(f"table {table!r}: expected lower-case words joined by '/', e.g. fraud/transactions")
+            raise InvalidName(f"table {table[:40]!r}: expected lower-case words joined by '/', e.g. fraud/transactions")
         return f"{self.root}/{table}"
 
     @cached_property
@@ -156,9 +156,8 @@ class Lake:
         schema, by = delta_schema(table, frame), [DAY] if dated else []
         handle = base or self._create(table, merged(table, Schema([]), schema), by)
         if handle.metadata().partition_columns != by:
-            raise LakeError(
-                f"{table} is {'not ' if dated else ''}cut into days, the rows to be written are the opposite"
-            )
+            cut, others = ("the whole table", "days") if dated else ("days", "the whole table")
+            raise LakeError(f"{table} is written as {cut}, not as {others}: give these rows a table of their own")
         for attempt in range(_ATTEMPTS):
             columns = merged(table, handle.schema(), schema)
             try:
@@ -257,7 +256,8 @@ def _revision(key: str) -> str:
 
 def _removals(handle: DeltaTable, keys: Collection[str]) -> list[RemoveAction]:
     files = pl.DataFrame(handle.get_add_actions(flatten=True))
-    day = pl.lit(WHOLE) if WHOLE in keys else pl.col(f"partition.{DAY}").cast(pl.String)
+    column = f"partition.{DAY}"
+    day = pl.col(column).cast(pl.String) if column in files.columns else pl.lit(WHOLE)
     held = files.filter(day.is_in(list(keys))).select("path", "size_bytes", day.alias("day"))
     now = int(time.time() * 1000)
     return [RemoveAction(p, True, now, size, {DAY: d} if d else {}) for p, size, d in held.iter_rows()]

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convergence.arrivals.codecs import Messages, decode
@@ -201,6 +201,7 @@ VALID = {
 }
 
 
+@settings(deadline=None)
 @given(
     name=st.sampled_from(sorted(VALID)),
     damage=st.lists(st.tuples(st.integers(0, 60), st.binary(max_size=3)), max_size=3),
