@@ -111,19 +111,25 @@ def build_manifest(
 
 def record(lake: Lake, tables: Iterable[str]) -> None:
     """Bring the manifests table up to date with the logs of these tables, each commit exactly once."""
+    tables = list(tables)
     while True:
         base = lake.open(MANIFESTS)
         known = {t: base.transaction_version(f"log/{t}") if base else None for t in tables}
-        commits = {t: list(lake.commits(t, -1 if last is None else last)) for t, last in known.items()}
-        rows = [row for table, entries in commits.items() for commit in entries for row in _rows(table, commit)]
-        if not rows:
+        frame, consumed = collect(lake, {t: -1 if last is None else last for t, last in known.items()})
+        if frame.is_empty():
             return None
-        consumed = {f"log/{t}": entries[-1].version for t, entries in commits.items() if entries}
-        frame = pl.DataFrame(rows, schema=_SCHEMA, orient="row")
         try:
             return lake.append(MANIFESTS, frame, {}, consumed, base, dated=False)
         except ConcurrentWrite:
             continue  # somebody else recorded them: look again
+
+
+def collect(lake: Lake, after: Mapping[str, int]) -> tuple[pl.DataFrame, dict[str, int]]:
+    """The manifests in the tables' logs later than these versions, and up to where each log was read."""
+    commits = {table: list(lake.commits(table, last)) for table, last in after.items()}
+    rows = [row for table, entries in commits.items() for commit in entries for row in _rows(table, commit)]
+    read = {f"log/{table}": entries[-1].version for table, entries in commits.items() if entries}
+    return pl.DataFrame(rows, schema=_SCHEMA, orient="row"), read
 
 
 def states(
@@ -137,7 +143,7 @@ def states(
         return found
     rows = rows_of(handle).select(_STATE).filter(pl.col("table").is_in(list(tables))).sort("version").collect()
     for table, partition, version, mode, count, digest, inputs, code, run, origins in rows.iter_rows():
-        if until and version > until[table]:
+        if until and version > until.get(table, version):
             continue
         there = found[table].get(partition) if mode == "append" else None
         if there:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import obstore
@@ -92,9 +93,14 @@ class Lake:
         return rows_of(handle, days)
 
     def replace(
-        self, table: str, partitions: Mapping[str, pl.DataFrame], manifest: Mapping[str, Any], base: DeltaTable | None
+        self,
+        table: str,
+        partitions: Mapping[str, pl.DataFrame],
+        manifest: Mapping[str, Any],
+        base: DeltaTable | None,
+        consumed: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
-        """Replace exactly these partitions in one commit.
+        """Replace exactly these partitions in one commit, which may also record what was `consumed`, as in `append`.
 
         `base` is the table as it was when the work began (None: it did not exist). Raises ConcurrentWrite when one
         of the partitions was committed by somebody else since; races with other partitions are retried.
@@ -119,7 +125,7 @@ class Lake:
             return [*removals, *adds]
 
         (frame,) = schemas.values()
-        after = {app: (revision or 0) + 1 for app, revision in revisions.items()}
+        after = {app: (revision or 0) + 1 for app, revision in revisions.items()} | dict(consumed)
         self._transact(table, base, frame, manifest, actions, revisions, after, dated=WHOLE not in partitions)
 
     def append(
@@ -246,6 +252,10 @@ def rows_of(handle: DeltaTable, days: Sequence[str] | None = None) -> pl.LazyFra
 
 def by_day(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """A frame cut into the days of its `event_date`, in order."""
+    if frame[DAY].is_sorted():  # as rows mostly are: then a day is a slice
+        runs = frame[DAY].rle().struct.unnest()
+        starts = runs["len"].cum_sum() - runs["len"]
+        return {str(day): frame.slice(start, rows) for start, rows, day in zip(starts, *runs, strict=True)}
     parts = frame.partition_by(DAY, as_dict=True, maintain_order=True)
     return {str(day): part for (day,), part in sorted(parts.items())}
 

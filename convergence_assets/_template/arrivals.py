@@ -35,4 +35,9 @@ TOPIC = Topic(
     history=history,
 )
 
-raw_template_events = landing_asset(TOPIC, partitions_def=DAILY, group_name="template", owners=["team:template"])
+raw_template_events = landing_asset(
+    TOPIC,
+    partitions_def=DAILY,
+    group_name="template",
+    owners=["team:template"],
+)

@@ -146,7 +146,7 @@ def stored(lake: Lake, asset: dg.AssetsDefinition) -> dict[str, list[int]]:
 
 def out_of_date(assets: Sequence[dg.AssetsDefinition], instance: dg.DagsterInstance) -> dict[str, list[str]]:
     """What Dagster's UI marks as stale or missing: asset -> partitions ("" for an unpartitioned one)."""
-    graph = dg.Definitions(assets=assets).resolve_asset_graph()
+    graph = dg.Definitions(assets=assets, resources={"lake": LakeIOManager(root="unused")}).resolve_asset_graph()
     resolver = CachingStaleStatusResolver(instance, graph, LoadingContextForTest(instance))
     found = {
         asset.key.to_user_string(): [

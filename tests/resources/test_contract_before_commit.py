@@ -67,7 +67,7 @@ def test_a_range_commits_its_good_days_at_once_and_leaves_the_bad_day_as_it_was(
 def test_one_failure_lists_the_bad_days_and_counts_their_rows(lake: Lake, instance: dg.DagsterInstance) -> None:
     result = materialize([readings(with_one_bad_day())], lake, instance, DAYS[0], DAYS[-1])
     (text,) = failures(result)
-    assert f"readings: 1 of 14 partitions break the contract and were left as they were: {BAD}" in text
+    assert f"readings: 1 of 14 partitions break the contract and were not written: {BAD}" in text
     assert "Found: 2 rows, e.g. value: greater_than_or_equal_to(0)" in text
     assert "look at table readings_rejected" in text
 

@@ -1,0 +1,68 @@
+"""Housekeeping that changes no row and no state: fewer files, none that nothing refers to, manifests collected anew."""
+
+from collections.abc import Iterable
+from datetime import timedelta
+
+import polars as pl
+from deltalake import PostCommitHookProperties
+from deltalake.exceptions import CommitFailedError
+
+from convergence.errors import ConcurrentWrite, LakeError, TableMissing
+from convergence.lake.manifests import MANIFESTS, collect
+from convergence.lake.tables import WHOLE, Lake, rows_of
+
+WEEK = timedelta(days=7)
+
+_KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
+
+
+def compact(lake: Lake, table: str) -> int:
+    """Merge the small files of every partition; returns how many files fewer there are.
+
+    Appends may go on meanwhile. Raises ConcurrentWrite when a partition was replaced meanwhile: nothing is lost then.
+    """
+    handle = lake.open(table)
+    if handle is None:
+        raise TableMissing(f"{table} has never been written: there is nothing to compact")
+    try:
+        done = handle.optimize.compact(post_commithook_properties=_KEEP_LOG)
+    except CommitFailedError as error:
+        raise ConcurrentWrite(f"{table} changed while it was compacted; nothing was changed. Run it again.") from error
+    return done["numFilesRemoved"] - done["numFilesAdded"]
+
+
+def vacuum(lake: Lake, table: str, keep_versions: Iterable[int] = (), retention: timedelta = WEEK) -> list[str]:
+    """Delete the files that neither the newest version nor `keep_versions` need, and return their paths.
+
+    Files younger than `retention` stay, among them those of a commit in the making: it must be longer than any write.
+    Raises LakeError where other tables lie inside this one, for their files would look like leftovers.
+    """
+    handle = lake.open(table)
+    if handle is None:
+        raise TableMissing(f"{table} has never been written: there is nothing to vacuum")
+    hours = int(retention.total_seconds() // 3600)
+    files = handle.vacuum(hours, True, False, full=True, keep_versions=list(keep_versions))
+    if inner := next((f for f in files if "/_delta_log/" in f"/{f}"), None):
+        raise LakeError(
+            f"{table} holds another table ({inner.split('/_delta_log/')[0]}), which must lie beside it: move it"
+        )
+    if files:
+        handle.vacuum(
+            hours, False, False, full=True, keep_versions=list(keep_versions), post_commithook_properties=_KEEP_LOG
+        )
+    return files
+
+
+def rebuild_manifests(lake: Lake, tables: Iterable[str]) -> None:
+    """Collect the manifests of these tables from their logs once more; readers see the old rows or the new."""
+    tables = list(tables)
+    while True:
+        base = lake.open(MANIFESTS)
+        frame, read = collect(lake, dict.fromkeys(tables, -1))
+        if base:
+            others = rows_of(base).filter(~pl.col("table").is_in(tables)).collect()
+            frame = pl.concat([others.select(frame.columns), frame])
+        try:
+            return lake.replace(MANIFESTS, {WHOLE: frame}, {}, base, read)
+        except ConcurrentWrite:
+            continue  # somebody recorded a commit: it may be missing above

@@ -1,0 +1,81 @@
+"""The UI as a person starts and stops it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def start(home: Path, port: int) -> subprocess.Popen[str]:
+    environment = {**os.environ, "CONVERGENCE_HOME": str(home)}
+    command = [sys.executable, "-W", "ignore", "-m", "convergence.cli", "ui", "--port", str(port)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], Path, int]]:
+    home, port = tmp_path_factory.mktemp("home"), free_port()
+    process = start(home, port)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2)
+            break
+        except (urllib.error.URLError, ConnectionError):
+            assert process.poll() is None, process.communicate()[0]
+            time.sleep(0.5)
+    yield process, home, port
+    process.kill()
+
+
+def test_a_second_start_on_the_same_home_is_refused_and_names_the_process(
+    served: tuple[subprocess.Popen[str], Path, int],
+) -> None:
+    process, home, _ = served
+    second = start(home, free_port())
+    output, _ = second.communicate(timeout=60)
+    assert second.returncode == 2
+    assert f"already served by process {process.pid}" in output
+
+
+def test_a_taken_port_is_refused(served: tuple[subprocess.Popen[str], Path, int], tmp_path: Path) -> None:
+    other = start(tmp_path, served[2])
+    output, _ = other.communicate(timeout=60)
+    assert other.returncode == 2
+    assert f"port {served[2]} is taken" in output
+
+
+def test_sigterm_stops_every_process_of_it(served: tuple[subprocess.Popen[str], Path, int]) -> None:
+    process, home, port = served
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    with pytest.raises((urllib.error.URLError, ConnectionError)):
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2)
+    time.sleep(1)
+    mine = [path for path in Path("/proc").glob("[0-9]*/environ") if str(home).encode() in _read(path)]
+    assert mine == []
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:  # the process ended meanwhile
+        return b""
