@@ -3,8 +3,6 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Annotated
@@ -14,15 +12,16 @@ import pandera.polars as pa
 import polars as pl
 from deltalake import DeltaTable, write_deltalake
 
-from benchmarks.data import DAYS, transactions
+from benchmarks.data import DAYS, roomiest, transactions
 from benchmarks.measure import Row, Section, alternately, compare
+from convergence.cli import instance
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import Lake, by_day
+from resources.environments import settings
 from resources.lake import LakeIOManager, lake_asset
 
 DAILY = dg.DailyPartitionsDefinition(DAYS[0], end_date="2024-01-31")
-DAGSTER_YAML = Path(__file__).parents[1] / "dagster.yaml"
 SOURCE, FEATURES = "bench/source", "bench/features"
 QUIET = {"loggers": {"console": {"config": {"log_level": "ERROR"}}}}
 
@@ -72,14 +71,14 @@ def by_hand(root: Path) -> None:
         write_deltalake(target, rows, mode="overwrite", predicate=f"event_date = '{day}'", partition_by=["event_date"])
 
 
-def backfill(root: Path, instance: dg.DagsterInstance) -> None:
+def backfill(root: Path, on: dg.DagsterInstance) -> None:
     """One range run of the lake asset, in this process."""
     result = dg.Definitions(
         assets=[features, dg.AssetSpec(["bench", "source"], partitions_def=DAILY)],
         resources={"lake": LakeIOManager(root=str(root))},
         jobs=[dg.define_asset_job("backfill", [features])],
     ).resolve_job_def("backfill").execute_in_process(
-        instance=instance,
+        instance=on,
         run_config=QUIET,
         tags={"dagster/asset_partition_range_start": DAYS[0], "dagster/asset_partition_range_end": DAYS[-1]},
     )  # fmt: skip
@@ -96,14 +95,16 @@ def measure(rows: int, folder: Path, repetitions: int, goal: float, *, ephemeral
             shutil.rmtree(root, ignore_errors=True)
             shutil.copytree(pristine, root, copy_function=os.link)
 
-        with _instance(Path(scratch, "dagster")) as sqlite, dg.DagsterInstance.ephemeral() as memory:
+        os.environ["CONVERGENCE_HOME"] = scratch
+        settings.cache_clear()
+        with instance() as sqlite, dg.DagsterInstance.ephemeral() as memory:
             works = [lambda: by_hand(root), lambda: backfill(root, sqlite)]
             works += [lambda: backfill(root, memory)] if ephemeral else []
             reference, *ours = alternately(repetitions, *works, before=fresh)
         fresh()
         by_hand(root)
-        with dg.DagsterInstance.ephemeral() as instance:
-            backfill(root, instance)
+        with dg.DagsterInstance.ephemeral() as memory:
+            backfill(root, memory)
         _require_same_rows(root)
     where = f"{rows // 1_000_000} M rows, {'memory (tmpfs)' if folder.is_relative_to('/dev/shm') else 'disk'}"
     names = ["SQLite instance", "ephemeral instance"]
@@ -112,12 +113,9 @@ def measure(rows: int, folder: Path, repetitions: int, goal: float, *, ephemeral
 
 
 def section(*, quick: bool) -> Section:
-    disk = Path(tempfile.gettempdir())
-    memory = Path("/dev/shm")  # noqa: S108
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > 8 << 30
-    found = measure(1_000_000, disk, 3 if quick else 7, 1.15, ephemeral=True)
+    found = measure(1_000_000, Path(tempfile.gettempdir()), 3 if quick else 7, 1.15, ephemeral=True)
     if not quick:
-        found += measure(10_000_000, memory if roomy else disk, 5, 0.9, ephemeral=False)
+        found += measure(10_000_000, roomiest(), 5, 0.9, ephemeral=False)
     return Section(
         "Backfill of 30 days",
         "Ours: one range run in process: `lake_asset` with a Pandera contract (unique key included), content hashes, "
@@ -133,24 +131,8 @@ def _write_source(lake: Lake, rows: int) -> None:
     lake.replace(SOURCE, parts, build_manifest(parts, "replace", Provenance("source", "1")), None)
 
 
-@contextmanager
-def _instance(home: Path) -> Iterator[dg.DagsterInstance]:
-    home.mkdir()
-    shutil.copy(DAGSTER_YAML, home)
-    before = os.environ.get("DAGSTER_HOME")
-    os.environ["DAGSTER_HOME"] = str(home)
-    try:
-        with dg.DagsterInstance.get() as instance:
-            yield instance
-    finally:
-        os.environ.pop("DAGSTER_HOME")
-        if before is not None:
-            os.environ["DAGSTER_HOME"] = before
-
-
 def _require_same_rows(root: Path) -> None:
     ours, by_hand = (
-        pl.read_delta(str(root / table)).sort("transaction_id").select(COLUMNS)
-        for table in (FEATURES, "by_hand")
+        pl.read_delta(str(root / table)).sort("transaction_id").select(COLUMNS) for table in (FEATURES, "by_hand")
     )
     assert ours.equals(by_hand), "the two backfills wrote different rows"

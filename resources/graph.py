@@ -1,6 +1,7 @@
 """The asset graph as the pure functions of `convergence.versions` see it: lake tables and who reads what of whom."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from graphlib import TopologicalSorter
 
 import dagster as dg
@@ -15,19 +16,26 @@ def lake_nodes(specs: Iterable[dg.AssetSpec]) -> list[Node]:
     """The lake tables among these assets, upstream first."""
     tables = {spec.key: spec for spec in specs if "dagster/table_name" in spec.metadata}
     order = TopologicalSorter({key: [d.asset_key for d in spec.deps] for key, spec in tables.items()}).static_order()
-    return [_node(tables[key], tables) for key in order if key in tables]
+    # Most assets share their partitions, and Dagster enumerates them anew for each; a live definition grows, so no longer
+    # than one call.
+    keys, reads = cache(_keys), cache(upstream_reads)
+
+    def node(spec: dg.AssetSpec) -> Node:
+        mine = spec.partitions_def
+        return Node(
+            table=table_of(spec.key),
+            partitions=keys(mine),
+            upstream={
+                table_of(dep.asset_key): reads(dep.partition_mapping, mine, tables[dep.asset_key].partitions_def)
+                for dep in spec.deps
+                if dep.asset_key in tables
+            },
+            code_version=spec.code_version or "",
+            layer=spec.tags.get("layer", ""),
+        )
+
+    return [node(tables[key]) for key in order if key in tables]
 
 
-def _node(spec: dg.AssetSpec, tables: dict[dg.AssetKey, dg.AssetSpec]) -> Node:
-    mine = spec.partitions_def
-    return Node(
-        table=table_of(spec.key),
-        partitions=mine.get_partition_keys() if mine else [WHOLE],
-        upstream={
-            table_of(dep.asset_key): upstream_reads(dep.partition_mapping, mine, tables[dep.asset_key].partitions_def)
-            for dep in spec.deps
-            if dep.asset_key in tables
-        },
-        code_version=spec.code_version or "",
-        layer=spec.tags.get("layer", ""),
-    )
+def _keys(definition: dg.PartitionsDefinition | None) -> Sequence[str]:
+    return definition.get_partition_keys() if definition else [WHOLE]

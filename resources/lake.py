@@ -21,6 +21,7 @@ from convergence.lake.manifests import InputRead, Provenance, build_manifest, in
 from convergence.lake.tables import WHOLE, Lake, rows_of
 from convergence.versions.revision import code_revision
 from resources.contract_metadata import column_schema
+from resources.event_log import held_open
 from resources.partition_windows import upstream_reads
 
 # Dagster then emits no materializations of its own for an output. It is Dagster's private name, kept here alone: should
@@ -140,7 +141,8 @@ def lake_asset(
                 base = run.lake.open(run.table)
                 frame = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()}).lazy().collect()
                 judged = judge(contract, frame, run.keys)
-            yield from run.events(judged, base, describe)
+            with held_open(context.instance):
+                yield from run.events(judged, base, describe)
 
         body.__name__, body.__doc__ = fn.__name__, fn.__doc__
         return dg.asset(

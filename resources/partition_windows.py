@@ -31,10 +31,10 @@ def upstream_reads(
             f"{type(mapping).__name__} between lake assets: use TimeWindowPartitionMapping or AllPartitionMapping"
         )
     first, last = (mapping.start_offset, mapping.end_offset) if mapping else (0, 0)
-    mine, period = downstream.get_partition_keys(), _days(downstream)
-    starts, length = [date.fromisoformat(k).toordinal() for k in theirs], _days(upstream)
+    period, length = _days(downstream), _days(upstream)
+    starts = [date.fromisoformat(k).toordinal() for k in theirs]
     slices: dict[str, slice] = {}
-    for key in mine:
+    for key in downstream.get_partition_keys():
         day = date.fromisoformat(key).toordinal()
         begin, end = day + first * period, day + (last + 1) * period
         slices[key] = slice(bisect_left(starts, begin - length + 1), bisect_left(starts, end))

@@ -29,7 +29,7 @@ def arrival_sensor(topics: Iterable[Topic]) -> dg.SensorDefinition:
             new = [a for a, _ in source.unlanded(topic.name, handle.transaction_version if handle else lambda _: None)]
             if new:
                 run_key = blake2b("".join(sorted(new)).encode(), digest_size=12).hexdigest()
-                tags = {"cause": f"{len(new)} files arrived for {topic.name}"}
+                tags = {"cause": f"new files for {topic.name}: {len(new)}"}
                 requests.append(
                     dg.RunRequest(run_key=run_key, partition_key=str(topic.last_day), asset_selection=[key], tags=tags)
                 )

@@ -99,9 +99,15 @@ def _running(instance: dg.DagsterInstance) -> set[tuple[str, str]]:
     for run in instance.get_runs(dg.RunsFilter(statuses=_HOLDING)):
         first = run.tags.get("dagster/asset_partition_range_start", run.tags.get("dagster/partition", WHOLE))
         last = run.tags.get("dagster/asset_partition_range_end", first)
-        for key in run.asset_selection or ():
+        for key in run.asset_selection or _planned(instance, run):
             held |= {("/".join(key.path), k) for k in _between(first, last)}
     return held
+
+
+def _planned(instance: dg.DagsterInstance, run: dg.DagsterRun) -> set[dg.AssetKey]:
+    """The assets of a run that was started as a job and so names none."""
+    planned = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED)
+    return {e.dagster_event.asset_key for e in planned if e.dagster_event and e.dagster_event.asset_key}
 
 
 def _between(first: str, last: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Fixtures that more than one folder of tests uses."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import dagster as dg
 import pytest
 
 from convergence.lake.tables import Lake
+
+# XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @pytest.fixture

@@ -154,12 +154,14 @@ def instance() -> "Iterator[dg.DagsterInstance]":
     from dagster import DagsterInstance
 
     from resources.environments import settings
+    from resources.event_log import held_open
 
     home = settings().home.resolve() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
     (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text() + _EVENT_LOG.format(home=home))
     os.environ["DAGSTER_HOME"] = str(home)
-    with DagsterInstance.get() as inst:
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")  # the planned events of a range in one transaction
+    with DagsterInstance.get() as inst, held_open(inst):
         yield inst
 
 

@@ -45,6 +45,10 @@ def find_leaks(
     future included; `known` names the column of each that says when a row became known. Raises ConvergenceError when a
     row is not in its own source.
     """
+    if missing := [column for column in _entity_columns(view) if column not in stored.columns]:
+        raise ConvergenceError(
+            f"{view.name} does not keep {', '.join(missing)}, by which a row's history is found: add it to `keep`"
+        )
     near = {s: frame.filter(_any_entity_of(view, stored)) for s, frame in sources.items()}
     found: list[Leak] = []
     for row in stored.iter_rows(named=True):

@@ -1,6 +1,6 @@
 """The point-in-time join: what was known about a key at each row of a spine.
 
-One as-of join answers the rows whose latest fact had arrived; only the others look further back, in steps that are
+One binary search answers the rows whose latest fact had arrived; only the others look further back, in steps that are
 logarithmic in the number of facts of a key.
 """
 
@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from convergence.errors import ConvergenceError
-from convergence.features.keys import Int64Array, entity_codes, entity_keys, grouped, microseconds
+from convergence.features.keys import Int64Array, entity_codes, grouped, microseconds
 
 
 def point_in_time_join(
@@ -57,39 +57,30 @@ def point_in_time_join(
     cut_off = microseconds(spine, known_by)
     order = facts.select(pl.arg_sort_by(fact_time, sequence, fact_known)).to_series().to_numpy()
     arrived = microseconds(facts, fact_known)[order]
-    row_keys, fact_keys = (keys.rename(lambda name: f"key {name}") for keys in entity_keys([spine, facts], by))
-    latest = _latest(
-        row_keys.with_columns(time=microseconds(spine, spine_time)),
-        fact_keys.with_columns(time=microseconds(facts, fact_time))[order],
-    )
+    row_codes, fact_codes = entity_codes([spine, facts], by)
+    fact_codes = fact_codes[order]
+    latest = _latest(row_codes, microseconds(spine, spine_time), fact_codes, microseconds(facts, fact_time)[order])
     found = np.flatnonzero(latest >= 0)
     waiting = found[arrived[latest[found]] > cut_off[found]]
     if len(waiting):
-        (codes,) = entity_codes([facts.select(by)], by)
-        latest[waiting] = _last_arrived(codes[order], arrived, latest[waiting], cut_off[waiting])
+        latest[waiting] = _last_arrived(fact_codes, arrived, latest[waiting], cut_off[waiting])
     chosen = pl.Series(np.append(order, -1)[latest])
     chosen = chosen.set(chosen < 0, None)
     return spine.hstack(facts.select(pl.col(name).gather(chosen).alias(names[name]) for name in names))
 
 
-def _latest(rows: pl.DataFrame, facts: pl.DataFrame) -> Int64Array:
-    """For each row the place in `facts`, which are in event order, of the last one of its key up to its time; or -1."""
-    keys = [column for column in rows.columns if column != "time"]
-    in_order = bool((rows.get_column("time").diff().drop_nulls() >= 0).all())
-    rows = rows.with_row_index("row")
-    # The last of several facts at one time wins the join, so their order decides ties.
-    matched = (rows.set_sorted("time") if in_order else rows.sort("time")).join_asof(
-        facts.with_row_index("place").drop_nulls(keys).set_sorted("time"),
-        on="time",
-        by=keys,
-        strategy="backward",
-        check_sortedness=False,
-    )
-    place = matched.get_column("place").cast(pl.Int64).fill_null(-1).to_numpy()
-    if in_order:
-        return place.copy()
-    latest = np.empty(len(rows), np.int64)
-    latest[matched.get_column("row").to_numpy()] = place
+def _latest(row_codes: Int64Array, row_time: Int64Array, fact_codes: Int64Array, fact_time: Int64Array) -> Int64Array:
+    """For each row the place of the last fact of its code up to its time, -1: none; the facts are in event order."""
+    # Both searches run in ascending order, which is several times faster than at random.
+    in_order = pl.Series(row_time).arg_sort().to_numpy()
+    reached = np.empty(len(row_time), np.int64)
+    reached[in_order] = np.searchsorted(fact_time, row_time[in_order], "right")
+    rows, row_group = grouped(row_codes)
+    places, group = grouped(fact_codes)
+    at = np.searchsorted(group + places, row_group + reached[rows]) - 1
+    same_key = np.append(group, -1)[at] == row_group
+    latest = np.full(len(row_codes), -1)
+    latest[rows] = np.where(same_key, np.append(places, -1)[at], -1)
     return latest
 
 

@@ -13,7 +13,7 @@ import pandera.polars as pa
 import polars as pl
 import polars.selectors as cs
 from pandera.api.polars.model_config import BaseConfig
-from pandera.errors import SchemaErrors
+from pandera.errors import SchemaError, SchemaErrors
 
 from convergence.errors import ContractBroken
 from convergence.lake.tables import DAY, WHOLE, by_day
@@ -79,10 +79,20 @@ def judge(contract: Contract, frame: pl.DataFrame, keys: list[str]) -> Judged:
     good, bad = {}, {}
     for key, part in parts.items():
         try:
-            good[key] = contract.validate(part, lazy=True)
+            good[key] = _validated(contract, part)
         except SchemaErrors as error:
             bad[key] = offending_rows(part, error) if part.height else _without_rows(key, error)
     return Judged(good, bad)
+
+
+def _validated(contract: Contract, frame: pl.DataFrame) -> pl.DataFrame:
+    try:
+        return contract.validate(frame, lazy=True)
+    except pl.exceptions.SchemaError:  # Pandera 0.35 cannot list a broken rule of rows beside one of the whole frame
+        try:
+            return contract.validate(frame)
+        except SchemaError as error:
+            raise SchemaErrors(contract.to_schema(), [error], frame) from None  # pyright: ignore[reportArgumentType]
 
 
 def offending_rows(frame: pl.DataFrame, error: SchemaErrors) -> pl.DataFrame:

@@ -1,8 +1,12 @@
 """Housekeeping that changes no row and no state: fewer files, none that nothing refers to, manifests collected anew."""
 
+import re
+import time
 from collections.abc import Iterable
 from datetime import timedelta
+from pathlib import Path
 
+import obstore
 import polars as pl
 from deltalake import PostCommitHookProperties
 from deltalake.exceptions import CommitFailedError
@@ -41,16 +45,28 @@ def vacuum(lake: Lake, table: str, keep_versions: Iterable[int] = (), retention:
     if handle is None:
         raise TableMissing(f"{table} has never been written: there is nothing to vacuum")
     hours = int(retention.total_seconds() // 3600)
-    files = handle.vacuum(hours, True, False, full=True, keep_versions=list(keep_versions))
+    keep = list(keep_versions)
+    listed = handle.vacuum(hours, True, False, full=True, keep_versions=keep)
+    there = {meta["path"] for batch in obstore.list(lake.store, prefix=f"{table}/") for meta in batch}
+    files = [file for file in listed if f"{table}/{file}" in there]  # a file deleted once stays listed
     if inner := next((f for f in files if "/_delta_log/" in f"/{f}"), None):
         raise LakeError(
             f"{table} holds another table ({inner.split('/_delta_log/')[0]}), which must lie beside it: move it"
         )
     if files:
-        handle.vacuum(
-            hours, False, False, full=True, keep_versions=list(keep_versions), post_commithook_properties=_KEEP_LOG
-        )
-    return files
+        handle.vacuum(hours, False, False, full=True, keep_versions=keep, post_commithook_properties=_KEEP_LOG)
+    return [*files, *_staged(lake, table, retention)]
+
+
+def _staged(lake: Lake, table: str, retention: timedelta) -> list[str]:
+    """Delete what a writer leaves in a folder that dies inside a single file; Delta's own vacuum does not see it."""
+    folder, before = Path(lake.uri(table)), time.time() - retention.total_seconds()
+    if "://" in lake.root:
+        return []
+    staged = [f for f in folder.rglob("*#*") if re.search(r"#\d+$", f.name) and f.stat().st_mtime <= before]
+    for file in staged:
+        file.unlink()
+    return [str(file.relative_to(folder)) for file in staged]
 
 
 def rebuild_manifests(lake: Lake, tables: Iterable[str]) -> None:

@@ -82,10 +82,18 @@ class Provenance:
 
 def inputs_digest(inputs: Mapping[str, Mapping[str, str]]) -> str:
     """A fingerprint of upstream content: table -> partition -> content hash. Absent partitions are left out."""
-    digest = blake2b(digest_size=12)
-    for table in sorted(inputs):
-        digest.update("\n".join((table, *(f"{k}={h}" for k, h in inputs[table].items()), "")).encode())
-    return digest.hexdigest()
+    return lines_digest({table: input_lines(hashes).values() for table, hashes in inputs.items()})
+
+
+def input_lines(hashes: Mapping[str, str]) -> dict[str, str]:
+    """The line by which each partition of an upstream table enters the fingerprint."""
+    return {key: f"{key}={content}\n" for key, content in hashes.items()}
+
+
+def lines_digest(lines: Mapping[str, Iterable[str]]) -> str:
+    """The fingerprint from its lines: for whoever asks for many partitions that share their inputs."""
+    text = "".join(f"{table}\n{''.join(lines[table])}" for table in sorted(lines))
+    return blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def build_manifest(
@@ -141,10 +149,13 @@ def states(
     found: dict[str, dict[str, PartitionState]] = {t: {} for t in tables}
     if handle is None:
         return found
-    rows = rows_of(handle).select(_STATE).filter(pl.col("table").is_in(list(tables))).sort("version").collect()
+    rows = rows_of(handle).select(_STATE).filter(pl.col("table").is_in(list(tables)))
+    if until:
+        newest = pl.col("table").replace_strict(until, default=None, return_dtype=pl.Int64)
+        rows = rows.filter((pl.col("version") <= newest).fill_null(True))
+    replaced = pl.col("version").filter(pl.col("mode") == "replace").max().over("table", "partition").fill_null(0)
+    rows = rows.filter(pl.col("version") >= replaced).sort("version").collect()  # what was replaced is history
     for table, partition, version, mode, count, digest, inputs, code, run, origins in rows.iter_rows():
-        if until and version > until.get(table, version):
-            continue
         there = found[table].get(partition) if mode == "append" else None
         if there:
             count, digest = there.rows + count, add_hashes(there.content_hash, digest)  # noqa: PLW2901

@@ -18,6 +18,7 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from urllib.parse import unquote
 
 import obstore
 import polars as pl
@@ -74,7 +75,8 @@ class Lake:
     def open(self, table: str, version: int | None = None) -> DeltaTable | None:
         """The table as it is now, or as of `version`; None only where it provably does not exist."""
         try:
-            return DeltaTable(self.uri(table), version=version, storage_options=dict(self.storage_options))
+            kind = DeltaTable if "://" in self.root else _LocalTable
+            return kind(self.uri(table), version=version, storage_options=dict(self.storage_options))
         except (DeltaError, OSError, OverflowError) as error:
             if version is not None:
                 raise LakeError(
@@ -242,6 +244,17 @@ class Lake:
         obstore.put(self.store, f"{table}/{path}", buffer.getbuffer())
         size, now = buffer.getbuffer().nbytes, int(time.time() * 1000)
         return AddAction(path, size, values, now, True, statistics(body))  # pyright: ignore[reportArgumentType]
+
+
+class _LocalTable(DeltaTable):
+    """Delta escapes what is not plain ASCII in a folder's name, and Polars 2.1 looks for the files under that name."""
+
+    @property
+    def table_uri(self) -> str:
+        return unquote(super().table_uri)
+
+    def file_uris(self, *filters: Any, **pruning: Any) -> list[str]:
+        return [unquote(uri) for uri in super().file_uris(*filters, **pruning)]
 
 
 def rows_of(handle: DeltaTable, days: Sequence[str] | None = None) -> pl.LazyFrame:

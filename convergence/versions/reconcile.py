@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from convergence.lake.manifests import PartitionState, inputs_digest
+from convergence.lake.manifests import PartitionState, input_lines, lines_digest
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ def stale_partitions(nodes: Iterable[Node], states: Mapping[str, Mapping[str, Pa
     found: list[Stale] = []
     for node in nodes:
         have = states.get(node.table, {})
-        hashes = {up: {k: s.content_hash for k, s in states.get(up, {}).items()} for up in node.upstream}
+        lines = {up: input_lines({k: s.content_hash for k, s in states.get(up, {}).items()}) for up in node.upstream}
         unsettled = {up: keys for up in node.upstream if (keys := dirty.get(up))}
         mine = dirty.setdefault(node.table, set())
         for key in node.partitions if node.upstream else ():
             reads = {up: keys(key) for up, keys in node.upstream.items()}
-            waits = [f"{up} {k}" for up, keys in unsettled.items() for k in reads[up] if k in keys]
+            waits = [f"{up} {k}" for up, keys in unsettled.items() for k in reads[up] if k in keys] if unsettled else ()
             held = have.get(key)
-            if held is None and not all(_due(key, reads[up], hashes[up], unsettled.get(up, ())) for up in reads):
+            if held is None and not all(_due(key, reads[up], lines[up], unsettled.get(up, ())) for up in reads):
                 continue
-            digest = inputs_digest({up: {k: h[k] for k in reads[up] if k in h} for up, h in hashes.items()})
+            digest = lines_digest({up: filter(None, map(there.get, reads[up])) for up, there in lines.items()})
             if held is not None and held.inputs == digest and not waits:
                 continue
             mine.add(key)

@@ -25,7 +25,7 @@ def score(features: pl.DataFrame, promotions: pl.DataFrame) -> pl.DataFrame:
     unserved = dated.filter(pl.col("model").is_null())["event_date"].unique().sort()
     if unserved.len():
         raise ModelError(f"no champion on {unserved[0]}: materialize fraud/fraud_promotions of that week first")
-    parts = []
+    parts = [dated.head(0).with_columns(score=pl.lit(None, pl.Float64))]
     for (model,), rows in dated.partition_by("model", as_dict=True).items():
         scores = boosting.predict(model, rows.select(boosting.feature_names(model)), nthread=2)
         parts.append(rows.with_columns(score=pl.Series(scores, dtype=pl.Float64)))

@@ -1,4 +1,4 @@
-"""A process that backfills a chain of three tables over two weeks, a few days a run: the one that a test kills."""
+"""A process that backfills a chain of three tables over a month, a few days a run: the one that a test kills."""
 
 import sys
 from itertools import pairwise
@@ -6,15 +6,17 @@ from itertools import pairwise
 import dagster as dg
 
 from convergence.lake.tables import Lake
-from tests.resources.readings import DAYS, made_from, materialize, readings, summed, values_of
+from tests.resources.readings import made_from, materialize, readings, summed, values_of
 
-CHUNK = 2
+MONTH = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-31")
+DAYS = list(MONTH.get_partition_keys())
+CHUNK = 3
 
 
 def chain() -> list[dg.AssetsDefinition]:
-    root = readings(values_of())
-    total = summed(root, -3)
-    return [root, total, made_from(total, "copy")]
+    root = readings(values_of(DAYS), MONTH)
+    total = summed(root, -3, MONTH)
+    return [root, total, made_from(total, "copy", partitions_def=MONTH)]
 
 
 def main(folder: str) -> None:

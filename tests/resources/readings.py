@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
-from typing import Any
 
 import dagster as dg
 import pandera.polars as pa
@@ -29,7 +28,7 @@ class Reading(pa.DataFrameModel):
 
 def values_of(days: Sequence[str] = DAYS) -> Values:
     """Distinct rows for every day."""
-    return {day: [10 * DAYS.index(day) + n for n in range(3)] for day in days}
+    return {day: [10 * date.fromisoformat(day).day + n for n in range(3)] for day in days}
 
 
 def frame_of(values: Mapping[str, Sequence[int]], days: Sequence[str] = DAYS) -> pl.DataFrame:
@@ -37,10 +36,10 @@ def frame_of(values: Mapping[str, Sequence[int]], days: Sequence[str] = DAYS) ->
     return pl.DataFrame(rows, schema={"event_date": pl.Date, "value": pl.Int64}, orient="row")
 
 
-def readings(values: Values, **asset: Any) -> dg.AssetsDefinition:
+def readings(values: Values, partitions_def: dg.PartitionsDefinition = DAILY) -> dg.AssetsDefinition:
     """The root: a table that holds `values` as they are when it is materialized."""
 
-    @lake_asset(contract=Reading, partitions_def=DAILY, code_version="1", tags={"layer": "dataset"}, **asset)
+    @lake_asset(contract=Reading, partitions_def=partitions_def, code_version="1", tags={"layer": "dataset"})
     def readings(context: dg.AssetExecutionContext) -> pl.DataFrame:
         return frame_of(values, context.partition_keys)
 
@@ -81,27 +80,28 @@ def windowed(first: int, last: int = 0) -> dg.TimeWindowPartitionMapping:
     return dg.TimeWindowPartitionMapping(start_offset=first, end_offset=last)
 
 
-def summed(source: dg.AssetsDefinition, first: int, name: str = "summed") -> dg.AssetsDefinition:
+def summed(
+    source: dg.AssetsDefinition, first: int, partitions_def: dg.PartitionsDefinition = DAILY
+) -> dg.AssetsDefinition:
     """One row per day: the sum of `source` over the day and the `-first` days before it."""
 
     @lake_asset(
-        name=name,
         contract=Reading,
-        partitions_def=DAILY,
+        partitions_def=partitions_def,
         ins={"upstream": dg.AssetIn(source.key, partition_mapping=windowed(first))},
         code_version="1",
         tags={"layer": "feature"},
     )
-    def sums(context: dg.AssetExecutionContext, upstream: pl.LazyFrame) -> pl.DataFrame:
+    def summed(context: dg.AssetExecutionContext, upstream: pl.LazyFrame) -> pl.DataFrame:
         rows = upstream.collect()
         sums = {
             key: [rows.filter(pl.col("event_date").is_between(day + pl.duration(days=first), day))["value"].sum()]
             for key in context.partition_keys
             for day in [pl.lit(date.fromisoformat(key))]
         }
-        return frame_of(sums)
+        return frame_of(sums, context.partition_keys)
 
-    return sums
+    return summed
 
 
 def materialize(

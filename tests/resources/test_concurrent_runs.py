@@ -92,9 +92,3 @@ def test_a_run_reads_each_input_at_the_version_it_found_first(lake: Lake, instan
     )
     assert result.success
     assert stored(lake, reader) == {DAYS[0]: [5]}
-
-
-
-
-
-

@@ -158,7 +158,9 @@ def test_a_range_of_bad_days_only_writes_nothing(lake: Lake, instance: dg.Dagste
 
 def test_an_unpartitioned_asset_keeps_its_contract_too(lake: Lake, instance: dg.DagsterInstance) -> None:
     root = readings(values_of())
-    whole = made_from(root, "whole", partitions_def=None, transform=lambda rows: rows.with_columns(pl.col("value") - 1))
+    whole = made_from(
+        root, "whole", partitions_def=None, transform=lambda rows: rows.with_columns(pl.col("value") - 11)
+    )
     materialize([root], lake, instance, DAYS[0], DAYS[-1])
     assert not materialize([root, whole], lake, instance, only=[whole]).success
     assert lake.open("whole") is None

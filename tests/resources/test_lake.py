@@ -112,7 +112,10 @@ def test_each_day_of_a_range_has_its_own_row_count_and_description(lake: Lake, i
         return frame_of(values)
 
     result = materialize([described], lake, instance, DAYS[0], DAYS[2])
-    seen = {e.partition: e.step_materialization_data.materialization.metadata for e in result.get_asset_materialization_events()}
+    seen = {
+        e.partition: e.step_materialization_data.materialization.metadata
+        for e in result.get_asset_materialization_events()
+    }
     assert [seen[day]["dagster/partition_row_count"].value for day in DAYS[:3]] == [1, 2, 0]
     assert [seen[day]["largest"].value for day in DAYS[:2]] == [1, 3]
     assert "largest" not in seen[DAYS[2]]
@@ -124,7 +127,10 @@ def test_the_manifest_names_each_upstream_partition_that_was_read(lake: Lake, in
     materialize([root, total], lake, instance, DAYS[0], DAYS[-1])
     materialize([root, total], lake, instance, DAYS[5], only=[total])
     read = manifest(lake, "summed", DAYS[5])["inputs"]["readings"]
-    assert read == {"version": lake_version(lake, "readings"), "partitions": {d: held(lake, root)[d].content_hash for d in DAYS[3:6]}}
+    assert read == {
+        "version": lake_version(lake, "readings"),
+        "partitions": {d: held(lake, root)[d].content_hash for d in DAYS[3:6]},
+    }
 
 
 def lake_version(lake: Lake, table: str) -> int:
@@ -138,7 +144,9 @@ def test_a_window_gets_exactly_its_days(lake: Lake, instance: dg.DagsterInstance
     root = readings(values_of())
     received: list[list[date]] = []
 
-    @lake_asset(contract=Reading, partitions_def=DAILY, ins={"readings": dg.AssetIn(partition_mapping=windowed(-3, -1))})
+    @lake_asset(
+        contract=Reading, partitions_def=DAILY, ins={"readings": dg.AssetIn(partition_mapping=windowed(-3, -1))}
+    )
     def window(context: dg.AssetExecutionContext, readings: pl.LazyFrame) -> pl.DataFrame:
         received.append(readings.select("event_date").unique().sort("event_date").collect()["event_date"].to_list())
         return frame_of({}, context.partition_keys)
@@ -297,7 +305,9 @@ def test_a_plain_asset_reads_a_lake_table_in_the_type_of_its_annotation(
 ) -> None:
     received: list[pl.LazyFrame | pl.DataFrame] = []
 
-    @dg.asset(partitions_def=DAILY, ins={"readings": dg.AssetIn(partition_mapping=windowed(-1), dagster_type=annotation)})
+    @dg.asset(
+        partitions_def=DAILY, ins={"readings": dg.AssetIn(partition_mapping=windowed(-1), dagster_type=annotation)}
+    )
     def report(readings) -> None:
         received.append(readings)
 
@@ -305,7 +315,14 @@ def test_a_plain_asset_reads_a_lake_table_in_the_type_of_its_annotation(
     materialize([root], lake, instance, DAYS[0], DAYS[-1])
     assert materialize([root, report], lake, instance, DAYS[3], only=[report]).success
     assert type(received[0]) is annotation
-    assert received[0].lazy().sort("value").collect().select("event_date", "value").equals(frame_of(values_of(), DAYS[2:4]))
+    assert (
+        received[0]
+        .lazy()
+        .sort("value")
+        .collect()
+        .select("event_date", "value")
+        .equals(frame_of(values_of(), DAYS[2:4]))
+    )
 
 
 def test_an_asset_of_the_i_o_manager_that_commits_by_itself_may_return_nothing(lake: Lake) -> None:

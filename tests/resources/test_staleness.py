@@ -71,7 +71,9 @@ def test_everything_is_fresh_after_range_runs(lake: Lake, instance: dg.DagsterIn
     assert out_of_date(built(values_of(), lake, instance), instance) == {}
 
 
-def test_everything_is_fresh_after_runs_of_single_days_but_what_is_missing(lake: Lake, instance: dg.DagsterInstance) -> None:
+def test_everything_is_fresh_after_runs_of_single_days_but_what_is_missing(
+    lake: Lake, instance: dg.DagsterInstance
+) -> None:
     assets = everything(values_of())[:4]
     for day in DAYS[:5]:
         materialize(assets, lake, instance, day)

@@ -1,5 +1,6 @@
 """The UI as a person starts and stops it."""
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from convergence.lake.tables import Lake
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,7 +46,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproces
             assert process.poll() is None, process.communicate()[0]
             time.sleep(0.5)
     yield process, home, port
-    process.kill()
+    process.terminate()
+    process.wait(timeout=60)
 
 
 def test_a_second_start_on_the_same_home_is_refused_and_names_the_process(
@@ -61,6 +65,36 @@ def test_a_taken_port_is_refused(served: tuple[subprocess.Popen[str], Path, int]
     output, _ = other.communicate(timeout=60)
     assert other.returncode == 2
     assert f"port {served[2]} is taken" in output
+
+
+def test_a_dropped_file_becomes_features_with_nobody_asking(
+    served: tuple[subprocess.Popen[str], Path, int],
+) -> None:
+    _, home, _ = served
+    columns = (
+        "TRANSACTION_ID",
+        "TX_DATETIME",
+        "CUSTOMER_ID",
+        "TERMINAL_ID",
+        "TX_AMOUNT",
+        "TX_FRAUD",
+        "TX_FRAUD_SCENARIO",
+    )
+    rows = [(1, "2018-04-01T09:00:00", 7, 3, 20.0, 0, 0), (2, "2018-04-01T10:00:00", 7, 3, 40.0, 0, 0)]
+    inbox = home / "inbox" / "fraud.transactions"
+    inbox.mkdir(parents=True)
+    (inbox / ".one.jsonl").write_text("\n".join(json.dumps(dict(zip(columns, row, strict=True))) for row in rows))
+    (inbox / ".one.jsonl").rename(inbox / "one.jsonl")
+
+    lake, deadline = Lake(str(home / "lake")), time.monotonic() + 180
+    while lake.open("fraud/transaction_features") is None and time.monotonic() < deadline:
+        time.sleep(1)
+
+    features = lake.scan("fraud/transaction_features").sort("transaction_id").collect()
+    assert features["customer_count_24h"].to_list() == [1, 2]
+    assert features["customer_mean_30d"].to_list() == [20.0, 30.0]
+    assert features["seconds_since_last"].to_list() == [None, 3600.0]
+    assert lake.open("fraud/fraud_model") is None
 
 
 def test_sigterm_stops_every_process_of_it(served: tuple[subprocess.Popen[str], Path, int]) -> None:

@@ -2,12 +2,14 @@
 
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 from hypothesis import strategies as st
 
-from convergence.lake.manifests import Provenance, build_manifest, record
+from convergence.lake.content_hash import content_hash
+from convergence.lake.manifests import MANIFESTS, Provenance, build_manifest, record, states
 from convergence.lake.tables import DAY, WHOLE, Lake, by_day
 
 FIRST = date(2024, 1, 1)
@@ -45,6 +47,31 @@ def values(lake: Lake, *days: str, table: str = TABLE) -> list[int]:
     return sorted(frame["value"])
 
 
+def replace(lake: Lake, *frames: pl.DataFrame, table: str = TABLE) -> None:
+    partitions = {key: part for frame in frames for key, part in by_day(frame).items()}
+    lake.replace(table, partitions, {}, lake.open(table))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def held(lake: Lake, *tables: str) -> dict[str, dict[str, tuple[int, int, str]]]:
+    """Version, rows and hash of every partition."""
+    found = states(lake, tables or [TABLE])
+    return {t: {k: (s.version, s.rows, s.content_hash) for k, s in ps.items()} for t, ps in found.items()}
+
+
+def recorded(lake: Lake) -> list[tuple[Any, ...]]:
+    frame = lake.scan(MANIFESTS).collect()
+    return sorted(frame.select("table", "version", "partition", "mode", "rows", "content_hash", "inputs").rows())
+
+
+def state(version: int, *frames: pl.DataFrame) -> tuple[int, int, str]:
+    frame = pl.concat(frames)
+    return version, frame.height, content_hash(frame)
+
+
 def every_type() -> pl.DataFrame:
     """One column of every type that the lake stores, each with a null and its awkward values."""
     instant = datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
@@ -73,7 +100,7 @@ def every_type() -> pl.DataFrame:
 
 
 _TEXT = st.text(max_size=6)
-_TIMES = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1))
+_TIMES = st.datetimes(datetime(1900, 1, 1), datetime(2100, 1, 1), timezones=st.just(UTC))
 _CELLS: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "count": (pl.Int64(), st.integers(-(2**63), 2**63 - 1)),
     "small": (pl.Int8(), st.integers(-128, 127)),

@@ -96,9 +96,8 @@ def test_offending_rows_are_kept_whole_and_good_rows_of_a_bad_day_are_not_called
     bad = judge(Payments, frame, DAYS).bad[day(1)]
 
     assert bad.schema == REJECTED
-    assert bad.rows() == [
-        (date(2024, 1, 2), "amount: greater_than_or_equal_to(0)", '{"event_date":"2024-01-02","id":3,"amount":-1.0,"kind":"card"}')
-    ]  # fmt: skip
+    row = '{"event_date":"2024-01-02","id":3,"amount":-1.0,"kind":"card"}'
+    assert bad.rows() == [(date(2024, 1, 2), "amount: greater_than_or_equal_to(0)", row)]
 
 
 def test_a_row_that_breaks_two_rules_is_listed_once_with_both():
@@ -150,8 +149,8 @@ def test_rows_outside_the_partitions_of_the_run_are_refused():
         (GOOD.drop(DAY), "found none"),
         (GOOD.with_columns(pl.col(DAY).cast(pl.String)), "found String"),
         (GOOD.with_columns(pl.col(DAY).cast(pl.Datetime)), "found Datetime"),
-        (GOOD.with_columns(pl.lit(None, pl.Date).alias(DAY)), "with 4 nulls"),
-        (with_cell(DAY, None), "with 1 nulls"),
+        (GOOD.with_columns(pl.lit(None, pl.Date).alias(DAY)), "found Date with 4 nulls"),
+        (with_cell(DAY, None), "found Date with 1 nulls"),
     ],
 )
 def test_rows_that_do_not_tell_their_day_are_refused(frame: pl.DataFrame, found: str):
@@ -177,6 +176,21 @@ def test_rules_about_a_column_as_a_whole_are_judged_day_by_day():
 
     assert list(judge(SmallMean, frame, DAYS[:2]).bad) == [day(1)]
     assert list(judge(BothKinds, frame, DAYS[:2]).bad) == [day(1)]
+
+
+def test_rules_of_rows_and_of_the_frame_are_both_named():
+    bad = judge(AtLeastTwo, payments((0, 1, -1.0, "cash")), DAYS[:1]).bad
+
+    assert bad[day(0)]["reason"].to_list() == ["amount: greater_than_or_equal_to(0); AtLeastTwo: at_least_two_rows"]
+
+
+def test_a_day_with_repeats_that_breaks_a_rule_of_the_column_too_is_bad_and_no_error():
+    frame = payments((0, 1, 90.0, "cash"), (0, 1, 90.0, "cash"), (1, 2, 1.0, "cash"))
+
+    good, bad = verdict(judge(BothKinds, frame, DAYS[:1] + DAYS[1:2]))
+
+    assert good == {}
+    assert "id: field_uniqueness" in bad[day(0)] or "kind: unique_values_eq(['cash', 'card'])" in bad[day(0)]
 
 
 def test_a_table_without_dates_is_one_partition():

@@ -1,0 +1,223 @@
+"""The use case as it runs: from files in the drop folder to scores, in process, on a small simulated history."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from convergence.arrivals.replay import replay
+from convergence.lake.manifests import manifest, states
+from convergence.lake.tables import Lake
+from convergence_assets.fraud import definitions, training
+from convergence_assets.fraud.arrivals import FIRST_DAY, LAST_DAY, TOPIC
+from resources.environments import Settings, resources
+from tests.convergence_assets.fraud.worlds import ORIGIN, history, messages
+
+WEEK, NEXT_WEEK = "2018-07-18", "2018-07-25"
+SCORED = ("2018-07-18", "2018-07-24")
+DERIVED = {
+    "transactions": (str(FIRST_DAY), "2018-07-25"),
+    "labels": (str(FIRST_DAY), "2018-07-25"),
+    "transaction_features": ("2018-06-06", "2018-07-25"),
+    "fraud_model": (WEEK, WEEK),
+    "fraud_promotions": (WEEK, WEEK),
+    "fraud_evaluation": (WEEK, WEEK),
+    "fraud_scores": SCORED,
+}
+AGAIN = DERIVED | {"transaction_features": ("2018-07-17", "2018-07-25")}
+ORIGINS = [ORIGIN, "file correction.jsonl", "file repeats.csv"]
+CORRECTED, REPEATED = 100, 20
+
+
+@dataclass
+class House:
+    """A deployment of the use case in a folder of its own."""
+
+    home: Path
+    instance: dg.DagsterInstance
+
+    @property
+    def lake(self) -> Lake:
+        return resources(Settings(home=self.home))["lake"].lake
+
+    def materialize(self, asset: str, first: str, last: str) -> dg.ExecuteInProcessResult:
+        mine = dg.Definitions(resources=resources(Settings(home=self.home)), executor=dg.in_process_executor)
+        job = dg.Definitions.merge(definitions.defs, mine).resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            instance=self.instance,
+            asset_selection=[dg.AssetKey(["fraud", asset])],
+            tags={"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last},
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            raise_on_error=False,
+        )
+
+    def rows(self, table: str) -> pl.DataFrame:
+        return self.lake.scan(f"fraud/{table}").collect()
+
+    def hashes(self) -> dict[str, dict[str, str]]:
+        tables = [f"fraud/{asset}" for asset in DERIVED]
+        return {t: {key: s.content_hash for key, s in held.items()} for t, held in states(self.lake, tables).items()}
+
+
+@pytest.fixture(scope="module")
+def few_rounds() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "ROUNDS", 20)
+        yield
+
+
+@pytest.fixture(scope="module")
+def results(house: House) -> dict[str, dg.ExecuteInProcessResult]:
+    """Every asset of the use case materialized, upstream first, as of one week."""
+    landing = house.materialize("raw_transactions", str(FIRST_DAY), str(LAST_DAY))
+    return {"raw_transactions": landing} | {a: house.materialize(a, *days) for a, days in DERIVED.items()}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, few_rounds: None) -> Iterator[House]:
+    """A drop folder with the small history, some repeated messages, and a correction of one amount."""
+    home = tmp_path_factory.mktemp("house")
+    list(replay(replace(TOPIC, history=history), None, home / "inbox", FIRST_DAY, LAST_DAY))
+    messages().head(REPEATED).write_csv(home / "inbox" / TOPIC.name / "repeats.csv")
+    correction = messages().slice(CORRECTED, 1)
+    arrived = (correction["TX_DATETIME"] + timedelta(hours=1)).dt.to_string("iso").alias("arrived_at")
+    corrected = correction.with_columns(arrived, TX_AMOUNT=pl.lit(77.7))
+    corrected.write_ndjson(home / "inbox" / TOPIC.name / "correction.jsonl")
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield House(home, instance)
+
+
+@pytest.mark.parametrize("asset", ["raw_transactions", *DERIVED])
+def test_an_asset_materializes_and_all_its_checks_pass(
+    results: dict[str, dg.ExecuteInProcessResult], asset: str
+) -> None:
+    evaluations = results[asset].get_asset_check_evaluations()
+    assert results[asset].success
+    assert {e.check_name for e in evaluations} == {
+        "contract",
+        *(["leakage"] if asset == "transaction_features" else []),
+    }
+    assert [e for e in evaluations if not e.passed] == []
+
+
+@pytest.fixture
+def ready(house: House, results: dict[str, dg.ExecuteInProcessResult]) -> House:
+    assert all(result.success for result in results.values())
+    return house
+
+
+def test_raw_keeps_every_message_and_transactions_one_of_each(ready: House) -> None:
+    assert ready.rows("raw_transactions").height == messages().height + REPEATED + 1
+    until = messages().filter(pl.col("TX_DATETIME") < pl.datetime(2018, 7, 26))
+    assert sorted(ready.rows("transactions")["transaction_id"]) == sorted(until["TRANSACTION_ID"])
+
+
+def test_a_correction_replaces_what_it_corrects(ready: House) -> None:
+    (number,) = messages().slice(CORRECTED, 1)["TRANSACTION_ID"]
+    for table in ("transactions", "labels", "transaction_features"):
+        corrected = ready.rows(table).filter(pl.col("transaction_id") == number)["amount"].to_list()
+        assert corrected == ([77.7] if table != "transaction_features" or corrected else [])
+
+
+def test_transactions_hold_no_label(ready: House) -> None:
+    assert {"is_fraud", "fraud_scenario", "label_time"}.isdisjoint(ready.rows("transactions").columns)
+
+
+def test_a_label_is_known_seven_days_after_its_transaction(ready: House) -> None:
+    labels = ready.rows("labels")
+    assert (labels["label_time"] - labels["event_time"]).unique().to_list() == [timedelta(days=7)]
+    truth = messages().select(transaction_id=pl.col("TRANSACTION_ID").cast(pl.Int64), fraud=pl.col("TX_FRAUD") == 1)
+    joined = labels.join(truth, on="transaction_id")
+    assert joined["is_fraud"].to_list() == joined["fraud"].to_list()
+    assert joined.height == labels.height
+
+
+def test_every_transaction_of_the_range_has_its_feature_row(ready: House) -> None:
+    first, last = (pl.lit(day).str.to_date() for day in DERIVED["transaction_features"])
+    expected = ready.rows("transactions").filter(pl.col("event_date").is_between(first, last))
+    assert sorted(ready.rows("transaction_features")["transaction_id"]) == sorted(expected["transaction_id"])
+
+
+def test_the_model_that_passed_its_gate_scores_each_day(ready: House) -> None:
+    model, promotion = (
+        ready.rows(t).sort("event_date").row(0, named=True) for t in ("fraud_model", "fraud_promotions")
+    )
+    scores = ready.rows("fraud_scores").filter(pl.col("event_date") < pl.lit(NEXT_WEEK).str.to_date())
+    assert promotion["promoted"]
+    assert promotion["model_version"] == model["model_version"]
+    assert scores["model_version"].unique().to_list() == [model["model_version"]]
+    assert [str(day) for day in scores["model_as_of"].unique()] == [WEEK]
+    scored = pl.col("event_date").is_between(*(pl.lit(day).str.to_date() for day in SCORED))
+    features = ready.rows("transaction_features").filter(scored)
+    assert sorted(scores["transaction_id"]) == sorted(features["transaction_id"])
+
+
+def test_scores_rank_frauds_above_the_rest(ready: House) -> None:
+    scores = ready.rows("fraud_scores").join(
+        ready.rows("labels").select("transaction_id", "is_fraud"), on="transaction_id"
+    )
+    means = dict(scores.group_by("is_fraud").agg(pl.col("score").mean()).iter_rows())
+    assert means[True] > 2 * means[False]
+
+
+@pytest.mark.parametrize("asset", ["raw_transactions", *DERIVED])
+def test_every_partition_names_where_its_data_came_from(ready: House, asset: str) -> None:
+    day = DERIVED.get(asset, ("", "2018-04-20"))[1]
+    assert manifest(ready.lake, f"fraud/{asset}", day)["origins"] == ORIGINS
+    event = ready.instance.get_latest_materialization_event(dg.AssetKey(["fraud", asset]))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["data_origin"].value == ", ".join(ORIGINS)
+
+
+def test_models_and_evaluations_are_in_the_experiment_store(ready: House) -> None:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{ready.home}/mlflow/mlflow.db")
+    for asset, metric in (("fraud_model", "training_rows"), ("fraud_evaluation", "average_precision")):
+        experiment = client.get_experiment_by_name(asset)
+        assert experiment is not None
+        row = ready.rows(asset).sort("event_date").row(0, named=True)
+        run = client.search_runs([experiment.experiment_id], order_by=["start_time"])[0]
+        assert run.info.run_name == row["model_version"]
+        assert run.data.metrics[metric] == row[metric]
+
+
+def test_a_week_whose_challenger_is_refused_is_served_by_the_champion_before(ready: House) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "fit", inverted)
+        assert ready.materialize("fraud_model", NEXT_WEEK, NEXT_WEEK).success
+    assert ready.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
+    assert ready.materialize("fraud_scores", NEXT_WEEK, NEXT_WEEK).success
+    first, second = ready.rows("fraud_promotions").sort("valid_from").iter_rows(named=True)
+    assert (second["promoted"], second["model_version"]) == (False, first["model_version"])
+    scores = ready.rows("fraud_scores").filter(pl.col("event_date") == pl.lit(NEXT_WEEK).str.to_date())
+    assert scores["model_version"].unique().to_list() == [first["model_version"]]
+    assert [str(day) for day in scores["model_as_of"].unique()] == [NEXT_WEEK]
+
+
+def inverted(rows: pl.DataFrame) -> str:
+    from convergence.models import boosting
+    from convergence_assets.fraud.feature_views import MODEL_INPUT
+
+    return boosting.fit(rows.select(MODEL_INPUT), ~rows["is_fraud"], rounds=3)
+
+
+def test_a_day_whose_first_challenger_is_refused_has_a_promotions_partition_without_rows(
+    house: House, ready: House
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "decide", lambda *_: None)
+        assert house.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
+    assert str(house.rows("fraud_promotions")["valid_from"].max()) == WEEK
+    assert states(house.lake, ["fraud/fraud_promotions"])["fraud/fraud_promotions"][NEXT_WEEK].rows == 0
+
+
+def test_materializing_everything_again_leaves_every_content_hash_as_it_was(ready: House) -> None:
+    before = ready.hashes()
+    assert all(ready.materialize(asset, *days).success for asset, days in AGAIN.items())
+    assert ready.hashes() == before
