@@ -25,7 +25,7 @@ SECTIONS = {
 }
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 LIBRARIES = ("dagster", "polars", "deltalake", "pandera", "numpy")
-HEADER = "| case | ours: wall (CPU) | reference: wall (CPU) | wall ratio (min–max) | CPU ratio (min–max) | goal | |"
+HEADER = "| case | ours: wall (CPU) | reference: wall (CPU) | wall ratio (min-max) | CPU ratio (min-max) | goal | |"
 
 
 def main() -> None:
@@ -62,7 +62,8 @@ def about() -> list[str]:
     """Machine, versions, date and command, one line each."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return [
-        f"- machine: {os.cpu_count()} cores, {memory:.0f} GiB, {platform.platform()}, Python {platform.python_version()}",
+        f"- machine: {os.cpu_count()} cores, {memory:.0f} GiB, {platform.platform()}",
+        f"- Python {platform.python_version()}",
         f"- versions: {', '.join(f'{name} {version(name)}' for name in LIBRARIES)}",
         f"- revision: {revision()}",
         f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",

@@ -19,7 +19,7 @@ def section(*, quick: bool) -> Section:
                 3 if quick else 5,
                 lambda: build_manifest(parts, "replace", Provenance("bench", "1")),  # noqa: B023
                 lambda: lake.replace("bench/table", parts, {}, None),  # noqa: B023
-                before=lambda: shutil.rmtree(Path(root, "bench"), ignore_errors=True),  # noqa: B023
+                before=lambda: shutil.rmtree(Path(root, "bench"), ignore_errors=True),
             )
         rows.append(compare(f"{millions} M rows, 10 columns, 30 days", hashed, written))
     return Section(

@@ -38,6 +38,6 @@ def transactions(rows: int, *, cards: int = 50_000, seed: int = 0) -> pl.DataFra
 
 def roomiest() -> Path:
     """Memory (tmpfs), free of the noise of a shared disk, where it has room for the largest table; else the disk."""
-    memory = Path("/dev/shm")  # noqa: S108
+    memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 8 << 30
     return memory if roomy else Path(tempfile.gettempdir())

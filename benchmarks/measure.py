@@ -74,7 +74,7 @@ def ratio(ours: list[float], reference: list[float]) -> float:
 def spread(ours: list[float], reference: list[float]) -> str:
     """Ratio of the medians, and the least and greatest ratio of a pair."""
     pairs = [a / b for a, b in zip(ours, reference, strict=True)]
-    return f"{ratio(ours, reference):.2f} ({min(pairs):.2f}–{max(pairs):.2f})"
+    return f"{ratio(ours, reference):.2f} ({min(pairs):.2f}-{max(pairs):.2f})"
 
 
 def compare(case: str, ours: Times, reference: Times, at_most: float | None = None) -> Row:

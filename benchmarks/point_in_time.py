@@ -43,7 +43,7 @@ def section(*, quick: bool) -> Section:
         )
         rows.append(compare(case, ours, reference, at_most))
     return Section(
-        "Point-in-time join, 1 M × 1 M rows",
+        "Point-in-time join, 1 M x 1 M rows",
         "Ours: `point_in_time_join`, with cut-offs on event time and arrival, exact ties, and the rows in the order of "
         "the spine. Reference: Polars `sort` of both sides and `join_asof` by key, which ignores arrival. "
         f"Ratios are of time: {SLOWER} is 0.9 times the rows a second.",

@@ -75,5 +75,5 @@ def section(*, quick: bool) -> Section:
 
 
 def _row(case: str, times: Times) -> Row:
-    spread = f"{min(times.wall):.2f}–{max(times.wall):.2f} s"
+    spread = f"{min(times.wall):.2f}-{max(times.wall):.2f} s"
     return Row(case, shown(times), "", spread, "", "≤ 0.5 s", median(times.wall) <= 0.5)

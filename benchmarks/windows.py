@@ -56,7 +56,7 @@ def section(*, quick: bool) -> Section:
         "Ours: `convergence.features.windows.compute`: count, sum and mean over 1 h, 24 h and 7 d of one entity, exact "
         "sums, arrival respected, rows in time order. Reference: the limit in numpy: sort, binary searches, running "
         "float sums, no arrival, rows in the order of the sort. Same features (checked).",
-        [compare("count, sum, mean × 1 h, 24 h, 7 d", ours, numpy, at_most=1.5)],
+        [compare("count, sum, mean x 1 h, 24 h, 7 d", ours, numpy, at_most=1.5)],
     )
 
 

@@ -16,8 +16,8 @@ def lake_nodes(specs: Iterable[dg.AssetSpec]) -> list[Node]:
     """The lake tables among these assets, upstream first."""
     tables = {spec.key: spec for spec in specs if "dagster/table_name" in spec.metadata}
     order = TopologicalSorter({key: [d.asset_key for d in spec.deps] for key, spec in tables.items()}).static_order()
-    # Most assets share their partitions, and Dagster enumerates them anew for each; a live definition grows, so no longer
-    # than one call.
+    # Most assets share their partitions, and Dagster enumerates them anew for each. A live definition grows: the cache
+    # lasts one call.
     keys, reads = cache(_keys), cache(upstream_reads)
 
     def node(spec: dg.AssetSpec) -> Node:

@@ -52,4 +52,4 @@ class DropFolder:
 
 def _origin(path: Path, messages: Messages) -> str:
     described = path.name.endswith(".parquet") and messages.rows.height
-    return (pl.read_parquet_metadata(path).get("origin") if described else None) or f"file {path.name}"
+    return (pl.read_parquet_metadata(path).get("origin") if described else None) or "dropped file"

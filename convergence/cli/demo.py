@@ -69,7 +69,9 @@ def run_checks(instance: dg.DagsterInstance, partition: str) -> bool:
     checked = {key.asset_key for check in checks() for key in check.check_keys}
     definitions = [d for key in checked if (d := graph.get(key).partitions_def)]
     if not any(partition in d.get_partition_keys() for d in definitions):
-        raise SettingsError(f"no asset with a stand-alone check has a partition {partition!r}: expected a date like 2018-08-01")
+        raise SettingsError(
+            f"no asset with a stand-alone check has a partition {partition!r}: expected a date like 2018-08-01"
+        )
     tags = {"dagster/partition": partition}
     result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False)
     evaluations = result.get_asset_check_evaluations()

@@ -5,6 +5,7 @@ logarithmic in the number of facts of a key.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
@@ -71,17 +72,23 @@ def point_in_time_join(
 
 def _latest(row_codes: Int64Array, row_time: Int64Array, fact_codes: Int64Array, fact_time: Int64Array) -> Int64Array:
     """For each row the place of the last fact of its code up to its time, -1: none; the facts are in event order."""
-    # Both searches run in ascending order, which is several times faster than at random.
-    in_order = pl.Series(row_time).arg_sort().to_numpy()
-    reached = np.empty(len(row_time), np.int64)
-    reached[in_order] = np.searchsorted(fact_time, row_time[in_order], "right")
-    rows, row_group = grouped(row_codes)
-    places, group = grouped(fact_codes)
+    # Sorts and searches in numpy release the interpreter lock.
+    with ThreadPoolExecutor(2) as threads:
+        by_code = [threads.submit(grouped, codes) for codes in (row_codes, fact_codes)]
+        reached = _number_up_to(fact_time, row_time)
+        (rows, row_group), (places, group) = (task.result() for task in by_code)
     at = np.searchsorted(group + places, row_group + reached[rows]) - 1
     same_key = np.append(group, -1)[at] == row_group
     latest = np.full(len(row_codes), -1)
     latest[rows] = np.where(same_key, np.append(places, -1)[at], -1)
     return latest
+
+
+def _number_up_to(ascending: Int64Array, times: Int64Array) -> Int64Array:
+    order = pl.Series(times).arg_sort().to_numpy()
+    number = np.empty(len(times), np.int64)
+    number[order] = np.searchsorted(ascending, times[order], "right")  # several times faster than in any order
+    return number
 
 
 def _last_arrived(codes: Int64Array, arrived: Int64Array, place: Int64Array, cut_off: Int64Array) -> Int64Array:

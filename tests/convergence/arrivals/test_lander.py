@@ -336,7 +336,7 @@ def test_touched_event_dates_and_offsets_are_in_the_manifest(lake: Lake, tmp_pat
 def test_the_manifest_names_the_file_as_origin(lake: Lake, tmp_path: Path) -> None:
     drop(tmp_path, "a.jsonl", message(1))
     landed(lake, tmp_path)
-    assert manifest(lake, TABLE, "2024-01-05")["origins"] == ["file a.jsonl"]
+    assert manifest(lake, TABLE, "2024-01-05")["origins"] == ["dropped file"]
 
 
 def test_the_state_of_a_day_grows_with_each_landing(lake: Lake, tmp_path: Path) -> None:

@@ -249,11 +249,11 @@ def test_missing_frames_and_columns_and_wrong_types_are_named() -> None:
         compute(declared, {"payments": rows, "labels": rows.drop("flag")}, BEGIN, END)
     with pytest.raises(ConvergenceError, match="where column 'flag' is Int64, not Boolean"):
         compute(declared, {"payments": rows, "labels": rows.with_columns(flag=1).cast({"flag": pl.Int64})}, BEGIN, END)
+    milliseconds = rows.with_columns(pl.col("event_time").dt.cast_time_unit("ms"))
     with pytest.raises(ConvergenceError, match=r"'event_time' is .*ms"):
-        milliseconds = rows.with_columns(pl.col("event_time").dt.cast_time_unit("ms"))
         compute(declared, {"payments": milliseconds, "labels": rows}, BEGIN, END)
+    unknown = rows.with_columns(arrived_at=pl.lit(None, rows.schema["arrived_at"]))
     with pytest.raises(ConvergenceError, match="'arrived_at' has 1 nulls"):
-        unknown = rows.with_columns(arrived_at=pl.lit(None, rows.schema["arrived_at"]))
         compute(declared, {"payments": unknown, "labels": rows}, BEGIN, END)
     with pytest.raises(ConvergenceError, match="key columns customer differ in type"):
         compute(declared, {"payments": rows, "labels": rows.with_columns(pl.col("customer").cast(pl.Date))}, BEGIN, END)

@@ -29,7 +29,7 @@ DERIVED = {
     "fraud_scores": SCORED,
 }
 AGAIN = DERIVED | {"transaction_features": ("2018-07-17", "2018-07-25")}
-ORIGINS = [ORIGIN, "file correction.jsonl", "file repeats.csv"]
+ORIGINS = [ORIGIN, "dropped file"]
 CORRECTED, REPEATED = 100, 20
 
 
