@@ -121,7 +121,8 @@ def section(*, quick: bool) -> Section:
         "Ours: one range run in process: `lake_asset` with a Pandera contract (unique key included), content hashes, "
         "manifests, one event and one check result per day, one atomic commit, on the project's own `dagster.yaml`. "
         "Reference: the same pure function, a Polars loop with `write_deltalake` in overwrite mode for each day, "
-        "without any of that. Both write into a fresh lake and end with the same rows (checked).",
+        "without any of that. Both write into a fresh lake and end with the same rows (checked). The large table and its "
+        "Dagster instance lie in memory where there is room, the small ones on the disk.",
         found,
     )
 

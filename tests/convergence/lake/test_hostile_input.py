@@ -48,7 +48,7 @@ def test_a_table_name_that_could_leave_its_place_is_refused(tmp_path: Path, name
 
 @pytest.mark.parametrize(
     "key",
-    [*HOSTILE, "2024-1-1", "20240101", "2024-W01-1", "2024-02-30", "2024-01-01 ", "２024-01-01"],  # noqa: RUF001
+    [*HOSTILE, "2024-1-1", "20240101", "2024-W01-1", "2024-02-30", "2024-01-01 ", "２024-01-01"],
 )
 def test_a_partition_key_that_is_no_date_is_refused(tmp_path: Path, key: str):
     lake = Lake(str(tmp_path / "inside" / "lake"))
