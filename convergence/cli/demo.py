@@ -21,6 +21,7 @@ from resources.lake import table_of
 from sensors.reconcile import run_requests
 
 console = Console()
+console.width = max(console.width, 116)  # the closing table needs it; a narrower terminal wraps
 
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
