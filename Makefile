@@ -6,7 +6,7 @@ BIN := .venv/bin
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
-setup: .venv/runtime  ## Create .venv from the lock file
+setup: .venv/development  ## Create .venv from the lock file
 
 demo: .venv/runtime  ## Materialize everything that is missing or out of date, and show what came of it
 	@$(BIN)/python -m convergence.cli demo

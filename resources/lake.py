@@ -16,8 +16,9 @@ import polars as pl
 from deltalake import DeltaTable
 
 from convergence.errors import ConcurrentWrite, ConvergenceError, TableMissing
-from convergence.lake.contracts import REJECTED, Contract, Judged, judge
+from convergence.lake.contracts import Contract, Judged, judge
 from convergence.lake.manifests import InputRead, Provenance, build_manifest, inputs_digest, record, states
+from convergence.lake.quarantine import quarantine
 from convergence.lake.tables import WHOLE, Lake, rows_of
 from convergence.versions.revision import code_revision
 from resources.contract_metadata import column_schema
@@ -138,7 +139,7 @@ def lake_asset(
         def body(context: dg.AssetExecutionContext, **snapshots: Snapshot) -> Iterator[Any]:
             run = _Run(context, snapshots, declared)
             with failures():
-                base = run.lake.open(run.table)
+                base = run.base()
                 frame = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()}).lazy().collect()
                 judged = judge(contract, frame, run.keys)
             with held_open(context.instance):
@@ -198,6 +199,18 @@ class _Run:
             reads={k: {table_of(self.upstream[n]): f(k) for n, f in reads.items()} for k in self.keys},
         )
         self.before = {key: self._newest_event(key) for key in self.upstream.values()}
+
+    def base(self) -> DeltaTable | None:
+        """The table before the write. Raises ConcurrentWrite if it was made from newer inputs than this run read."""
+        base = self.lake.open(self.table)
+        newest = next(self.lake.commits(self.table, base.version() - 1), None) if base else None
+        if newest and not newest.manifest["partitions"].keys().isdisjoint(self.keys):
+            for up, read in newest.manifest["inputs"].items():
+                if up in self.provenance.inputs and read["version"] > self.provenance.inputs[up].version:
+                    raise ConcurrentWrite(
+                        f"{self.table} was made from a newer {up} after this run had read it. Run it again."
+                    )
+        return base
 
     def events(self, judged: Judged, base: DeltaTable | None, describe: Describe | None) -> Iterator[Any]:
         """Write the good partitions, quarantine the bad ones, and report each; raises Failure if any was bad."""
@@ -266,18 +279,6 @@ class _Run:
             tags[f"dagster/input_data_version/{key.to_user_string()}"] = held.get(WHOLE) or inputs_digest({"": held})
             tags[f"dagster/input_event_pointer/{key.to_user_string()}"] = str(self.before[key] or "NULL")
         return tags
-
-
-def quarantine(lake: Lake, table: str, judged: Judged, provenance: Provenance) -> None:
-    """Keep the offending rows of bad partitions in `<table>_rejected`, and clear those of partitions now good."""
-    name = f"{table}_rejected"
-    base = lake.open(name)
-    held = states(lake, [name])[name] if base else {}
-    cleared = {key: pl.DataFrame(schema=REJECTED) for key in judged.good if key in held and held[key].rows}
-    rows = {**judged.bad, **cleared}
-    if rows:
-        lake.replace(name, rows, build_manifest(rows, "replace", provenance), base)
-        record(lake, [name])
 
 
 @contextmanager

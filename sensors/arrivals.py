@@ -15,7 +15,7 @@ def arrival_sensor(topics: Iterable[Topic]) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="arrivals",
-        target=dg.AssetSelection.assets(*keys),
+        asset_selection=dg.AssetSelection.assets(*keys),  # `target` refuses assets with different partitions
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={"lake", "inbox"},

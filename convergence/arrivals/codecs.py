@@ -7,6 +7,7 @@ rejected row with a reason instead of an unreadable file.
 import csv
 import gzip
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from pathlib import Path
 import polars as pl
 
 OFFSET = "offset"
+
+_DATED = (pl.Date(), *(pl.Datetime(unit, zone) for unit in ("ms", "us") for zone in (None, "UTC")))
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ BROKEN = pl.Schema({OFFSET: pl.Int64(), "reason": pl.String(), "row": pl.String(
 
 def decode(path: Path) -> Messages:
     """Every message of a file, in order; a file that cannot be read is one broken message."""
-    reader = next((read for ending, read in _READERS.items() if path.name.endswith(ending)), None)
+    reader = next((read for ending, read in _READERS.items() if path.name.lower().endswith(ending)), None)
     if reader is None:
         return _unreadable(path, f"unknown file type: expected {', '.join(_READERS)}")
     try:
@@ -39,12 +42,22 @@ def decode(path: Path) -> Messages:
     return Messages(rows, broken)
 
 
+def within_calendar(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
+    """Null where a time lies outside the years 1 to 9999: neither Python nor JSON has a word for it."""
+    per_second = {"ms": 1_000, "us": 1_000_000}[kind.time_unit] if isinstance(kind, pl.Datetime) else 1 / 86_400
+    first, end = (int(second * per_second) for second in (-62_135_596_800, 253_402_300_800))
+    return pl.when(column.to_physical().is_between(first, end, closed="left")).then(column)
+
+
 def _unreadable(path: Path, reason: str) -> Messages:
-    return Messages(_numbered(pl.DataFrame(), range(0)), _broken([(0, reason, path.name)]))
+    return Messages(
+        _numbered(pl.DataFrame(), range(0)), _broken([(0, reason, os.fsencode(path.name).decode(errors="replace"))])
+    )
 
 
 def _read_parquet(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    frame = pl.read_parquet(path)
+    frame = pl.read_parquet(path.read_bytes())
+    frame = frame.with_columns(within_calendar(pl.col(c), d) for c, d in frame.schema.items() if d in _DATED)
     odd = [c for c in frame if not (c.dtype.is_numeric() or c.dtype in (pl.String, pl.Boolean, pl.Date, pl.Datetime))]
     as_text = [pl.Series(c.name, [None if v is None else str(v) for v in c.to_list()], pl.String) for c in odd]
     return _numbered(frame.with_columns(as_text), range(frame.height)), _broken([])
@@ -61,7 +74,7 @@ def _read_csv(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _read_csv_by_line(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    opened = gzip.open if path.name.endswith(".gz") else open
+    opened = gzip.open if path.name.lower().endswith(".gz") else open
     with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         header, *lines = csv.reader(file, strict=True)
     rows, offsets, broken = [], [], []

@@ -26,7 +26,8 @@ class DropFolder:
         """Files whose content has not landed: application id `file/<topic>/<sha256>` and path, by name."""
         seen: set[str] = set()
         for path in sorted((self.root / topic).glob("[!.]*")):
-            application = f"file/{topic}/{self._digest(path)}" if path.is_file() else None
+            plain = path.is_file() and not path.is_symlink()  # a link could lead out of the folder
+            application = f"file/{topic}/{self._digest(path)}" if plain else None
             if application and application not in seen and landed(application) is None:
                 seen.add(application)
                 yield application, path
@@ -34,7 +35,10 @@ class DropFolder:
     def spans(self, topic: str, landed: Callable[[str], int | None]) -> Iterator[Span]:
         """The messages that have not landed, a partition at a time; `landed` gives the next offset of a partition."""
         for application, path in self.unlanded(topic, landed):
-            messages = self._decoded[application] = decode(path)
+            messages = decode(path)
+            if application != f"file/{topic}/{_sha256(path)}":
+                continue  # it was still being written: the next look sees the whole of it
+            self._decoded[application] = messages
             offsets = [*messages.rows[OFFSET][-1:], *messages.broken[OFFSET][-1:]]
             yield Span(application, 0, max(offsets, default=-1) + 1, _origin(path, messages))
 
@@ -46,10 +50,14 @@ class DropFolder:
         stat = path.stat()
         key = (str(path), stat.st_size, stat.st_mtime_ns)
         if key not in self._digests:
-            self._digests[key] = hashlib.sha256(path.read_bytes()).hexdigest()
+            self._digests[key] = _sha256(path)
         return self._digests[key]
 
 
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def _origin(path: Path, messages: Messages) -> str:
-    described = path.name.endswith(".parquet") and messages.rows.height
-    return (pl.read_parquet_metadata(path).get("origin") if described else None) or "dropped file"
+    described = path.name.lower().endswith(".parquet") and messages.rows.height
+    return (pl.read_parquet_metadata(path.read_bytes()).get("origin") if described else None) or "dropped file"

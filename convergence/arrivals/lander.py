@@ -12,7 +12,7 @@ import polars as pl
 from deltalake import DeltaTable
 from pandera.errors import SchemaErrors
 
-from convergence.arrivals.codecs import BROKEN, OFFSET, Messages
+from convergence.arrivals.codecs import BROKEN, OFFSET, Messages, within_calendar
 from convergence.arrivals.topics import Span, Topic
 from convergence.errors import ArrivalError, ConcurrentWrite
 from convergence.lake.contracts import reasons, schema_of
@@ -142,10 +142,10 @@ def _cast(rows: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Expr:
     column, there = pl.col(name), rows.schema[name]
     if isinstance(kind, pl.Datetime):
         if there == pl.String:
-            return _time(column)
+            return within_calendar(_time(column), kind)
         if isinstance(there, pl.Datetime):
             utc = column.dt.convert_time_zone("UTC") if there.time_zone else column.dt.replace_time_zone("UTC")
-            return utc.dt.cast_time_unit("us")
+            return within_calendar(utc.dt.cast_time_unit("us"), kind)
     if kind == pl.Boolean and there == pl.String:
         return column.str.to_lowercase().replace_strict(
             {"true": True, "1": True, "false": False, "0": False}, default=None

@@ -77,7 +77,7 @@ def replay(topic: str, days: str, speed: float | None) -> None:
     click.echo(
         f"{sum(n for _, n, _ in sent)} messages of {len(sent)} days in {here.home / 'inbox' / topic}; {sent[0][2]}"
     )
-    click.echo(f"Next: dagster asset materialize --select key:{known[topic].table} --partition {last}")
+    click.echo("Next: `make ui`: the arrival sensor lands them; or `make demo`")
 
 
 @cli.command()
@@ -103,7 +103,7 @@ def use_case(name: str) -> None:
 
     for path in create(ROOT, name):
         click.echo(path.relative_to(ROOT))
-    click.echo(f"Next: pytest tests/convergence_assets/{name}")
+    click.echo(f"Next: .venv/bin/python -m pytest tests/convergence_assets/{name}")
 
 
 @cli.command()
@@ -127,7 +127,7 @@ def check(partition: str) -> None:
 
 
 @cli.command()
-@click.option("--port", default=3000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=3000, show_default=True)
 def ui(port: int) -> None:
     """Start Dagster's UI and daemon on loopback; stops with Ctrl-C, refuses a second start on the same home."""
     from convergence.cli.launcher import serve
@@ -155,6 +155,7 @@ def instance() -> "Iterator[dg.DagsterInstance]":
 
     from resources.environments import settings
     from resources.event_log import held_open
+    from resources.recovery import fail_orphans
 
     home = settings().home.resolve() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
@@ -162,6 +163,7 @@ def instance() -> "Iterator[dg.DagsterInstance]":
     os.environ["DAGSTER_HOME"] = str(home)
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")  # the planned events of a range in one transaction
     with DagsterInstance.get() as inst, held_open(inst):
+        fail_orphans(inst)
         yield inst
 
 

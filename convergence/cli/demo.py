@@ -18,6 +18,7 @@ from convergence_assets.definitions import checks, defs, topics
 from resources.environments import resources, settings
 from resources.graph import lake_nodes
 from resources.lake import table_of
+from resources.recovery import process_tag, report_unrecorded
 from sensors.reconcile import run_requests
 
 console = Console()
@@ -41,12 +42,20 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
     wanted = {name: t for name, t in topics().items() if only in (None, t.table.split("/")[0])}
     for topic in wanted.values():
         played = list(replay(topic, here.published_data, here.home / "inbox", topic.first_day, topic.last_day))
+        origin = played[0][2]
+        style = "bold yellow" if origin.startswith("SIMULATED") else "default"
         console.print(
-            f"[bold]{topic.name}[/]: {sum(n for _, n, _ in played):,} messages, {len(played)} days. {played[0][2]}"
+            f"{topic.name}: {sum(n for _, n, _ in played):,} messages, {len(played)} days. [{style}]{origin}[/]"
         )
     nodes = [n for n in lake_nodes(defs.resolve_all_asset_specs()) if only in (None, n.table.split("/")[0])]
+    if not nodes:
+        raise SettingsError(f"no use case {only!r}: there are {', '.join(sorted({n.split('.')[0] for n in topics()}))}")
+    if late := report_unrecorded(instance, lake, nodes):
+        console.print(f"{late} partitions were written by a run that was interrupted; Dagster has been told")
     landed = {t.table: t for t in wanted.values()}
     for node in nodes:
+        if report.failed:
+            break  # nothing is built on what has failed
         if topic := landed.get(node.table):
             handle, source = lake.open(node.table), resources(here)["inbox"].source
             if any(source.unlanded(topic.name, handle.transaction_version if handle else lambda _: None)):
@@ -56,9 +65,26 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
         stale = stale_partitions(nodes, states(lake, [n.table for n in nodes]))
         for request in run_requests([node], [s for s in stale if s.ready]):
             _run(instance, node, request, report)
+        _confirm(instance, node, report)
     _summary(instance, lake, nodes, report)
     console.print(f"{time.perf_counter() - began:.1f} s. Next: `make ui`, then open http://127.0.0.1:3000/asset-groups")
     return not report.failed
+
+
+def _confirm(instance: dg.DagsterInstance, node: Node, report: Report) -> None:
+    """Run the stand-alone checks that an interrupted or failed run left without a good result."""
+    graph = defs.resolve_asset_graph()
+    alone = {key for check in checks() for key in check.check_keys}
+    open_checks = [k for k in graph.get_check_keys_for_assets({_key(node)}) & alone if not _passed(instance, k)]
+    if not open_checks or report.failed:
+        return
+    tags = _range(node.partitions) | process_tag()
+    job = defs.resolve_job_def("checks")
+    job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False)
+    for check in open_checks:
+        if not _passed(instance, check):
+            report.failed.append(node.table)
+            console.print(f"  [red]failed[/] check {check.name} of {node.table}: see it in `make ui`")
 
 
 def run_checks(instance: dg.DagsterInstance, partition: str) -> bool:
@@ -73,7 +99,7 @@ def run_checks(instance: dg.DagsterInstance, partition: str) -> bool:
         raise SettingsError(
             f"no asset with a stand-alone check has a partition {partition!r}: expected a date like 2018-08-01"
         )
-    tags = {"dagster/partition": partition}
+    tags = {"dagster/partition": partition} | process_tag()
     result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False)
     evaluations = result.get_asset_check_evaluations()
     for e in evaluations:
@@ -90,7 +116,7 @@ def _run(instance: dg.DagsterInstance, node: Node, request: dg.RunRequest, repor
         result = defs.resolve_implicit_global_asset_job_def().execute_in_process(
             instance=instance,
             asset_selection=request.asset_selection,
-            tags=request.tags,
+            tags={**request.tags, **process_tag()},
             run_config=_QUIET,
             raise_on_error=False,
         )
@@ -133,8 +159,7 @@ def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], re
 
 def _passed(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool:
     record = instance.get_latest_asset_check_evaluation_record(check)
-    entry = record and record.event
-    return bool(entry and entry.dagster_event and entry.dagster_event.asset_check_evaluation_data.passed)
+    return record is not None and record.status.value == "SUCCEEDED"
 
 
 def _metric(lake: Lake, node: Node, column: str | None) -> str:

@@ -91,7 +91,9 @@ def aggregated(aggregates: Sequence[Aggregate], frame: pl.DataFrame, index: Wind
     features: list[pl.Series] = []
     for a in aggregates:
         values = values_of(a)
-        feature = np.full(len(index.timeline.query_time), 0 if a.function in ("count", "sum") else np.nan, values.dtype)
+        feature = np.empty(len(index.timeline.query_time), values.dtype)
+        if len(values) < len(feature):  # rows without an entity
+            feature.fill(0 if a.function in ("count", "sum") else np.nan)
         feature[index.queries] = values
         features.append(pl.Series(a.name, feature, nan_to_null=True))
     return features

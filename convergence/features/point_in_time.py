@@ -5,13 +5,15 @@ logarithmic in the number of facts of a key.
 """
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 
 import numpy as np
 import polars as pl
 
 from convergence.errors import ConvergenceError
 from convergence.features.keys import Int64Array, entity_codes, grouped, microseconds
+
+_THREADS = 2
 
 
 def point_in_time_join(
@@ -56,11 +58,18 @@ def point_in_time_join(
     if collisions := [name for name in names.values() if name in spine.columns]:
         raise ConvergenceError(f"both frames have {', '.join(collisions)}; choose another suffix than {suffix!r}")
     cut_off = microseconds(spine, known_by)
-    order = facts.select(pl.arg_sort_by(fact_time, sequence, fact_known)).to_series().to_numpy()
-    arrived = microseconds(facts, fact_known)[order]
     row_codes, fact_codes = entity_codes([spine, facts], by)
-    fact_codes = fact_codes[order]
-    latest = _latest(row_codes, microseconds(spine, spine_time), fact_codes, microseconds(facts, fact_time)[order])
+    row_time, time, arrived = (
+        microseconds(*column) for column in ((spine, spine_time), (facts, fact_time), (facts, fact_known))
+    )
+    with ThreadPoolExecutor(_THREADS) as threads:  # sorts and searches release the interpreter lock
+        row_groups = threads.submit(grouped, row_codes)
+        in_time = threads.submit(lambda: pl.Series(row_time).arg_sort().to_numpy())
+        order = facts.select(pl.arg_sort_by(fact_time, sequence, fact_known)).to_series().to_numpy()
+        fact_codes, time, arrived = threads.map(lambda values: values[order], (fact_codes, time, arrived))
+        fact_groups = threads.submit(grouped, fact_codes)
+        reached = _number_up_to(time, row_time, in_time.result())
+        latest = _latest(*row_groups.result(), *fact_groups.result(), reached, threads)
     found = np.flatnonzero(latest >= 0)
     waiting = found[arrived[latest[found]] > cut_off[found]]
     if len(waiting):
@@ -70,25 +79,31 @@ def point_in_time_join(
     return spine.hstack(facts.select(pl.col(name).gather(chosen).alias(names[name]) for name in names))
 
 
-def _latest(row_codes: Int64Array, row_time: Int64Array, fact_codes: Int64Array, fact_time: Int64Array) -> Int64Array:
-    """For each row the place of the last fact of its code up to its time, -1: none; the facts are in event order."""
-    # Sorts and searches in numpy release the interpreter lock.
-    with ThreadPoolExecutor(2) as threads:
-        by_code = [threads.submit(grouped, codes) for codes in (row_codes, fact_codes)]
-        reached = _number_up_to(fact_time, row_time)
-        (rows, row_group), (places, group) = (task.result() for task in by_code)
-    at = np.searchsorted(group + places, row_group + reached[rows]) - 1
-    same_key = np.append(group, -1)[at] == row_group
-    latest = np.full(len(row_codes), -1)
-    latest[rows] = np.where(same_key, np.append(places, -1)[at], -1)
-    return latest
-
-
-def _number_up_to(ascending: Int64Array, times: Int64Array) -> Int64Array:
-    order = pl.Series(times).arg_sort().to_numpy()
+def _number_up_to(ascending: Int64Array, times: Int64Array, order: Int64Array) -> Int64Array:
+    """How many of the ascending values are at most each of the times, whose ascending order is given."""
     number = np.empty(len(times), np.int64)
     number[order] = np.searchsorted(ascending, times[order], "right")  # several times faster than in any order
     return number
+
+
+def _latest(
+    rows: Int64Array,
+    row_group: Int64Array,
+    places: Int64Array,
+    group: Int64Array,
+    reached: Int64Array,
+    threads: Executor,
+) -> Int64Array:
+    """For each row the last place in its group among the first `reached` places, -1: none."""
+    keys, places, group = group + places, np.append(places, -1), np.append(group, -1)
+    latest = np.full(len(reached), -1)
+
+    def find(rows: Int64Array, row_group: Int64Array) -> None:
+        at = np.searchsorted(keys, row_group + reached[rows]) - 1
+        latest[rows] = np.where(group[at] == row_group, places[at], -1)
+
+    list(threads.map(find, np.array_split(rows, _THREADS), np.array_split(row_group, _THREADS)))
+    return latest
 
 
 def _last_arrived(codes: Int64Array, arrived: Int64Array, place: Int64Array, cut_off: Int64Array) -> Int64Array:

@@ -84,7 +84,11 @@ def compute(view: FeatureView, frames: Mapping[str, Frame], start: datetime, end
     # Searches and sums in numpy release the interpreter lock.
     with ThreadPoolExecutor(_THREADS) as threads:
         groups = dict.fromkeys((a.source, a.entity) for a in view.aggregates)
-        computed = {series.name: series for group in threads.map(by_entity, groups) for series in group}
+        features = threads.map(by_entity, groups)
+        # Entities share the edges of their windows in time; this thread finds them while the others sort.
+        for source, offset in {(a.source, (a.delay + a.window) // MICROSECOND) for a in view.aggregates}:
+            timelines[source][1].edge(offset)
+        computed = {series.name: series for group in features for series in group}
     result = rows.with_columns(computed[aggregate.name] for aggregate in view.aggregates)
     for row in view.expressions:
         result = nw.from_native(result).with_columns(row.expression.alias(row.name)).to_native()

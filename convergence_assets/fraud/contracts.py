@@ -91,6 +91,7 @@ class FraudPromotion(pa.DataFrameModel):
     event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from")
     valid_from: date = pa.Field(description="First day that the model serves")
     model_version: str = pa.Field(description="The champion from that day on")
+    model_as_of: date = pa.Field(description="As-of date of that champion")
     decided_at: Time = pa.Field(description="When it was decided; in a backfill, the as-of date")
     reason: str = pa.Field(description="The gate's verdict in words")
     challenger_version: str = pa.Field(description="The model that asked to be champion")

@@ -18,8 +18,9 @@ _FRAUD = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]
 
 
 def without_repeats(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """One row per transaction_id: a repeat is dropped, of corrections the one that arrived last wins."""
-    newest = raw.sort("arrived_at", "source", "offset").unique("transaction_id", keep="last", maintain_order=True)
+    """One row per day and transaction_id: repeats are dropped, of corrections the one that arrived last wins."""
+    key = ["event_date", "transaction_id"]  # a day stands alone: the same rows come out of a run over many days
+    newest = raw.sort("arrived_at", "source", "offset").unique(key, keep="last", maintain_order=True)
     return newest.sort("event_time", "transaction_id")
 
 

@@ -17,10 +17,10 @@ SCORED_DAYS = daily(date(2018, 7, 18), LAST_DAY)
 
 
 def score(features: pl.DataFrame, promotions: pl.DataFrame) -> pl.DataFrame:
-    """FraudScore rows: each transaction by the newest promotion with valid_from <= its day. Raises ModelError."""
-    champions = promotions.sort("valid_from", "decided_at").select("valid_from", "model_version", "model")
+    """FraudScore rows: each transaction by the newest promotion of its week. Raises ModelError where there is none."""
+    champions = promotions.sort("valid_from", "decided_at").drop("event_date")
     dated = features.sort("event_date").join_asof(
-        champions, left_on="event_date", right_on="valid_from", strategy="backward"
+        champions, left_on="event_date", right_on="valid_from", strategy="backward", tolerance="6d"
     )
     unserved = dated.filter(pl.col("model").is_null())["event_date"].unique().sort()
     if unserved.len():
@@ -29,12 +29,7 @@ def score(features: pl.DataFrame, promotions: pl.DataFrame) -> pl.DataFrame:
     for (model,), rows in dated.partition_by("model", as_dict=True).items():
         scores = boosting.predict(model, rows.select(boosting.feature_names(model)), nthread=2)
         parts.append(rows.with_columns(score=pl.Series(scores, dtype=pl.Float64)))
-    return (
-        pl.concat(parts)
-        .with_columns(model_as_of="valid_from")
-        .select(schema_of(FraudScore).names())
-        .sort("event_time", "transaction_id")
-    )
+    return pl.concat(parts).select(schema_of(FraudScore).names()).sort("event_time", "transaction_id")
 
 
 @lake_asset(

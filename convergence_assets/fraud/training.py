@@ -38,6 +38,7 @@ PARAMETERS: Mapping[str, Any] = {
 
 _FRAUD = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]}
 _FEATURES, _LABELS = ("transaction_features", "labels")
+_ROW = ("event_date", "transaction_id")
 _WEEKS_BACK = -((TRAINING_DAYS + GATE_DAYS + DELAY_DAYS) // 7)
 
 
@@ -45,9 +46,9 @@ def known_labels(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> p
     """Feature rows whose label was known at the start of `as_of`, with `is_fraud`."""
     cut = datetime.combine(as_of, time(), UTC)
     spine = features.with_columns(known_by=pl.lit(cut, pl.Datetime("us", "UTC")))
-    facts = labels.select("transaction_id", "event_time", "label_time", "is_fraud", sequence="transaction_id")
+    facts = labels.select(*_ROW, "event_time", "label_time", "is_fraud", sequence="transaction_id")
     joined = point_in_time_join(
-        spine, facts, by="transaction_id", sequence="sequence", known_by="known_by", fact_known="label_time"
+        spine, facts, by=_ROW, sequence="sequence", known_by="known_by", fact_known="label_time"
     )
     return joined.filter(pl.col("is_fraud").is_not_null()).sort("event_time", "transaction_id")
 
@@ -91,13 +92,14 @@ def decide(
     ours = promotions.Scores(challenger["model_version"], scored(challenger["model"], rows))
     theirs = promotions.Scores(champion["model_version"], scored(champion["model"], rows)) if champion else None
     verdict = promotions.gate(ours, theirs, repetitions=50)
-    serving = challenger if verdict.passed else champion
+    serving = {**challenger, "model_as_of": as_of} if verdict.passed else champion
     if serving is None:
         return None
     return {
         "event_date": as_of,
         "valid_from": as_of,
         "model_version": serving["model_version"],
+        "model_as_of": serving["model_as_of"],
         "decided_at": datetime.combine(as_of, time(), UTC),
         "reason": verdict.reason,
         "challenger_version": challenger["model_version"],
@@ -114,7 +116,7 @@ def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFr
     Source: Le Borgne et al., Reproducible Machine Learning for Credit Card Fraud Detection, chapters 3 to 5.
     """
     as_of = model["event_date"]
-    labelled = features.join(labels.select("transaction_id", "is_fraud"), on="transaction_id", maintain_order="left")
+    labelled = features.join(labels.select(*_ROW, "is_fraud"), on=_ROW, maintain_order="left")
     week = splits.evaluation_rows(labelled, as_of)
     tested = splits.remove_known_compromised(week, labelled, as_of=as_of, delay=DELAY_DAYS, known_days=PROTOCOL_DAYS)
     ours = scored(model["model"], tested)

@@ -9,7 +9,7 @@ import pytest
 
 from convergence_assets.definitions import defs
 
-SPECS = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
+SPECS = dict(sorted((spec.key.to_user_string(), spec) for spec in defs.resolve_all_asset_specs()))
 EVERY_ASSET = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
 
 # Kinds that the UI draws with a logo.

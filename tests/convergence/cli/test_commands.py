@@ -60,7 +60,7 @@ def test_replay_writes_one_file_per_day_and_says_where_and_what_next(
     assert outcome(monkeypatch, "replay", "fraud.transactions", "--days", "2018-04-01..2018-04-03") == 0
     files = sorted(path.name for path in (home / "inbox" / "fraud.transactions").iterdir())
     assert files == [f"{date(2018, 4, day)}.parquet" for day in (1, 2, 3)]
-    assert "Next: dagster asset materialize --select key:fraud/raw_transactions" in capsys.readouterr().out
+    assert "the arrival sensor lands them" in capsys.readouterr().out
 
 
 def test_check_refuses_a_partition_that_nothing_has(

@@ -39,7 +39,9 @@ def test_its_own_tests_are_green_at_once(checkout: Path) -> None:
 
 def test_it_is_in_the_graph_with_no_other_edit(checkout: Path) -> None:
     (checkout / "listing.py").write_text(
+        "import dagster as dg\n"
         "from convergence_assets.definitions import defs\n"
+        "dg.Definitions.validate_loadable(defs)\n"
         "print([s.key.to_user_string() for s in defs.resolve_all_asset_specs()])\n"
     )
     listing = run(checkout, "listing")

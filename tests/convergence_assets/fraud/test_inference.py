@@ -25,11 +25,14 @@ def small_model(seed: int) -> str:
     return boosting.fit(rows.select("amount", "hour"), rows["is_fraud"], rounds=3, seed=seed, params={"subsample": 0.5})
 
 
-def promotion(valid_from: date, version: str, decided_at: datetime | None = None) -> dict[str, Any]:
+def promotion(
+    valid_from: date, version: str, decided_at: datetime | None = None, as_of: date | None = None
+) -> dict[str, Any]:
     return {
         "event_date": valid_from,
         "valid_from": valid_from,
         "model_version": version,
+        "model_as_of": as_of or valid_from,
         "decided_at": decided_at or at(valid_from),
         "reason": "",
         "challenger_version": version,
@@ -38,6 +41,11 @@ def promotion(valid_from: date, version: str, decided_at: datetime | None = None
         "gate": "[]",
         "model": small_model(sum(version.encode())),
     }
+
+
+def three_weeks() -> pl.DataFrame:
+    """a, then b, which a refused challenger leaves in place."""
+    return promotions(promotion(FIRST, "a"), promotion(SECOND, "b"), promotion(THIRD, "b", as_of=SECOND))
 
 
 def promotions(*rows: dict[str, Any]) -> pl.DataFrame:
@@ -53,7 +61,7 @@ def champions(scores: pl.DataFrame) -> dict[date, set[str]]:
 
 
 def test_a_day_is_scored_by_the_newest_champion_that_is_valid_on_it() -> None:
-    scores = score(days(FIRST, THIRD), promotions(promotion(FIRST, "a"), promotion(SECOND, "b")))
+    scores = score(days(FIRST, THIRD), three_weeks())
     expected = {FIRST + timedelta(days=n): {"a" if n < 7 else "b"} for n in range(15)}
     assert champions(scores) == expected
     assert set(scores["model_as_of"]) == {FIRST, SECOND}
@@ -74,15 +82,13 @@ def test_scores_are_those_of_the_champion() -> None:
 
 def test_every_transaction_is_scored_once_and_keeps_the_contract() -> None:
     rows = days(FIRST, THIRD)
-    scores = score(
-        rows.sample(fraction=1, shuffle=True, seed=1), promotions(promotion(FIRST, "a"), promotion(SECOND, "b"))
-    )
+    scores = score(rows.sample(fraction=1, shuffle=True, seed=1), three_weeks())
     FraudScore.validate(scores, lazy=True)
     assert scores["transaction_id"].to_list() == rows.sort("event_time", "transaction_id")["transaction_id"].to_list()
 
 
 def test_a_day_scored_alone_is_the_same_day_of_a_range() -> None:
-    served = promotions(promotion(FIRST, "a"), promotion(SECOND, "b"))
+    served = three_weeks()
     alone = score(days(SECOND, SECOND), served)
     assert alone.equals(score(days(FIRST, THIRD), served).filter(pl.col("event_date") == SECOND))
 
@@ -90,6 +96,11 @@ def test_a_day_scored_alone_is_the_same_day_of_a_range() -> None:
 def test_a_day_before_the_first_champion_is_an_error_that_names_it() -> None:
     with pytest.raises(ModelError, match="no champion on 2018-05-01: materialize fraud/fraud_promotions"):
         score(days(FIRST - timedelta(days=1), SECOND), promotions(promotion(FIRST, "a")))
+
+
+def test_a_week_without_a_decision_is_an_error_and_not_served_by_the_week_before() -> None:
+    with pytest.raises(ModelError, match=f"no champion on {THIRD}"):
+        score(days(FIRST, THIRD), promotions(promotion(FIRST, "a"), promotion(SECOND, "b")))
 
 
 def test_without_any_champion_nothing_is_scored() -> None:

@@ -197,7 +197,7 @@ def test_a_week_whose_challenger_is_refused_is_served_by_the_champion_before(rea
     assert (second["promoted"], second["model_version"]) == (False, first["model_version"])
     scores = ready.rows("fraud_scores").filter(pl.col("event_date") == pl.lit(NEXT_WEEK).str.to_date())
     assert scores["model_version"].unique().to_list() == [first["model_version"]]
-    assert [str(day) for day in scores["model_as_of"].unique()] == [NEXT_WEEK]
+    assert [str(day) for day in scores["model_as_of"].unique()] == [WEEK]
 
 
 def inverted(rows: pl.DataFrame) -> str:
