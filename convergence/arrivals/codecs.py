@@ -65,7 +65,7 @@ def _read_parquet(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _read_csv(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
     try:
-        frame = pl.read_csv(path, infer_schema=False)
+        frame = pl.read_csv(path.read_bytes(), infer_schema=False)  # Polars takes no name that is not UTF-8
     except pl.exceptions.NoDataError:
         return _numbered(pl.DataFrame(), range(0)), _broken([])
     except pl.exceptions.ComputeError:

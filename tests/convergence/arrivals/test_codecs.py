@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convergence.arrivals.codecs import Messages, decode
+from convergence.arrivals.codecs import Messages, decode, within_calendar
+from convergence.arrivals.lander import _time
 
 Row = dict[str, Any]
 
@@ -216,3 +218,27 @@ def test_no_damage_to_a_file_raises_and_offsets_stay_apart(
     offsets = [*messages.rows["offset"], *messages.broken["offset"]]
     assert len(set(offsets)) == len(offsets)
     assert None not in offsets
+
+
+@pytest.mark.parametrize("year", ["0000", "-0500", "+20000"])
+def test_a_year_that_no_calendar_has_is_no_time(year: str) -> None:
+    text = pl.DataFrame({"time": [f"{year}-01-01T00:00:00", "2024-01-01T00:00:00"]})
+    parsed = text.select(within_calendar(_time(pl.col("time")), pl.Datetime("us", "UTC")))["time"]
+    assert [t and t.year for t in parsed] == [None, 2024]
+
+
+def test_parquet_dates_beyond_the_calendar_cost_their_value_and_no_more(tmp_path: Path) -> None:
+    dates = pl.Series("day", [2**31 - 1, 19723], pl.Int32).cast(pl.Date)
+    times = pl.Series("time", [2**62, 0], pl.Int64).cast(pl.Datetime("us"))
+    pl.DataFrame([dates, times]).write_parquet(tmp_path / "a.parquet")
+    rows = decode(tmp_path / "a.parquet").rows
+    assert rows["day"].to_list() == [None, date(2024, 1, 1)]
+    assert rows["time"].to_list() == [None, datetime(1970, 1, 1)]
+
+
+def test_a_file_whose_name_is_not_utf8_is_read_or_rejected_and_stops_nothing(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.csv")
+    (tmp_path / name).write_bytes(b"id\n1\n")
+    messages = decode(tmp_path / name)
+    assert messages.rows.height + messages.broken.height == 1
+    assert messages.broken.write_json() is not None

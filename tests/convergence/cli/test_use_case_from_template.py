@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,24 @@ def test_the_demo_builds_it_and_a_second_demo_does_nothing(checkout: Path) -> No
     manifest = json.loads(printed)
     assert manifest["rows"] == 5
     assert list(manifest["inputs"]["claim_triage/raw_claim_triage_events"]["partitions"]) == ["2024-01-03"]
+
+
+@pytest.mark.parametrize("table", ["raw_claim_triage_events", "claim_triage_daily_values"])
+def test_a_demo_that_was_killed_is_finished_by_the_next(table: str, checkout: Path, tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "CONVERGENCE_HOME": str(tmp_path)}
+    command = [sys.executable, "-W", "ignore", "-m", "convergence.cli", "demo", "--use-case", "claim_triage"]
+    killed = subprocess.Popen(command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL)
+    committed = tmp_path / "lake" / "claim_triage" / table / "_delta_log" / f"{1:020}.json"
+    while not committed.exists() and killed.poll() is None:
+        time.sleep(0.001)
+    killed.kill()
+    killed.wait()
+
+    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("14/14") == 2
+    assert done.stdout.count("1/1") == 2
 
 
 def test_a_name_that_is_taken_or_no_name_is_refused(checkout: Path) -> None:
