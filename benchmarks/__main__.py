@@ -1,21 +1,18 @@
 """`python -m benchmarks [--quick] [section ...]`: prints ratios; a full run also writes docs/benchmarks.md."""
 
 import argparse
-import logging
 import os
 import platform
 import shlex
 import subprocess
 import sys
-import warnings
 from datetime import UTC, datetime
 from functools import partial
-from importlib import import_module
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
 
-from benchmarks.measure import Section
+from benchmarks.measure import Section, measured
 
 SECTIONS = ("backfill", "content_hash", "code_location", "point_in_time", "windows", "reconcile")
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
@@ -42,13 +39,6 @@ def main() -> None:
     if not arguments.quick and not arguments.sections:
         REPORT.write_text(report(done, machine, began))
         print(f"written: {REPORT.relative_to(Path.cwd())}")
-
-
-def measured(name: str, *, quick: bool) -> Section:
-    """One section, in a process of its own."""
-    warnings.simplefilter("ignore")
-    logging.getLogger("dagster").setLevel(logging.ERROR)
-    return import_module(f"benchmarks.{name}").section(quick=quick)
 
 
 def text(section: Section) -> str:
@@ -79,9 +69,9 @@ def report(sections: list[Section], machine: list[str], began: str) -> str:
         [
             "# Benchmarks",
             "",
-            "Written by `python -m benchmarks`; not edited by hand. Ours and the reference run in turns in one process, a "
-            "new one for each section. Times are medians; ratios are of medians, with the least and greatest of a pair. "
-            "Ratios carry over to other machines, seconds do not.",
+            "Written by `python -m benchmarks`; not edited by hand. Ours and the reference run in turns in one "
+            "process, a new one for each section. Times are medians; ratios are of medians, with the least and "
+            "greatest ratio of a pair. Ratios carry over to other machines, seconds do not.",
             "",
             *machine,
             f"- load average: {began} before, {load()} after",

@@ -1,10 +1,13 @@
 """Paired timing: ours, the reference, ours, the reference ... so that a busy machine disturbs both alike."""
 
 import gc
+import logging
 import resource
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from statistics import median
 
 
@@ -36,6 +39,13 @@ class Section:
     title: str
     protocol: str
     rows: list[Row]
+
+
+def measured(name: str, *, quick: bool) -> Section:
+    """One section, in a process that shows its own output only."""
+    warnings.simplefilter("ignore")
+    logging.getLogger("dagster").setLevel(logging.ERROR)
+    return import_module(f"benchmarks.{name}").section(quick=quick)
 
 
 def seconds() -> tuple[float, float]:
