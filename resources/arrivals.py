@@ -12,7 +12,7 @@ from convergence.arrivals.lander import land
 from convergence.arrivals.topics import Topic
 from convergence.lake.manifests import Provenance, states
 from convergence.versions.revision import code_revision
-from resources.contract_metadata import column_schema
+from resources.contract_metadata import column_schema, contract_check
 from resources.lake import WITHOUT_EVENTS, failures
 
 
@@ -30,13 +30,7 @@ class Inbox(dg.ConfigurableResource):
 def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **asset: Any) -> dg.AssetsDefinition:
     """The raw table of a topic. Whichever partition is asked for, all that has arrived is landed, on its own dates."""
     key = dg.AssetKey(topic.table.split("/"))
-    check = dg.AssetCheckSpec(
-        "contract",
-        asset=key,
-        blocking=True,
-        description=f"Messages keep {topic.contract.__name__}; others go to {topic.table}_rejected or _late.",
-        partitions_def=partitions_def,  # pyright: ignore[reportCallIssue]
-    )
+    promise = f"Messages keep {topic.contract.__name__}; others go to {topic.table}_rejected or _late."
 
     @dg.asset(
         key=key,
@@ -45,7 +39,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         required_resource_keys={"lake", "inbox"},
         io_manager_key="lake",
         output_required=False,
-        check_specs=[check],
+        check_specs=[contract_check(key, promise, partitions_def)],
         kinds={"file", "deltalake"},
         tags={"layer": "raw"},
         code_version="1",

@@ -1,8 +1,21 @@
-"""What Dagster shows of a contract: one column table, made from the Pandera model and nothing else."""
+"""What Dagster shows of a contract: its columns, made from the Pandera model and nothing else, and its check."""
 
 import dagster as dg
 
 from convergence.lake.contracts import Contract
+
+
+def contract_check(
+    asset: dg.AssetKey, description: str, partitions_def: dg.PartitionsDefinition | None
+) -> dg.AssetCheckSpec:
+    """The blocking check `contract`, which an asset reports itself, once per partition."""
+    return dg.AssetCheckSpec(
+        "contract",
+        asset=asset,
+        blocking=True,
+        description=description,
+        partitions_def=partitions_def,  # pyright: ignore[reportCallIssue]
+    )
 
 
 def column_schema(contract: Contract) -> dg.TableSchema:

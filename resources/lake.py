@@ -21,7 +21,7 @@ from convergence.lake.manifests import InputRead, Provenance, build_manifest, in
 from convergence.lake.quarantine import quarantine
 from convergence.lake.tables import WHOLE, Lake, rows_of
 from convergence.versions.revision import code_revision
-from resources.contract_metadata import column_schema
+from resources.contract_metadata import column_schema, contract_check
 from resources.event_log import held_open
 from resources.partition_windows import upstream_reads
 
@@ -128,13 +128,7 @@ def lake_asset(
         declared = {name: (ins or {}).get(name, dg.AssetIn()) for name in names}
         prefix = asset.get("key_prefix")
         key = dg.AssetKey([*([prefix] if isinstance(prefix, str) else prefix or []), asset.get("name") or fn.__name__])
-        check = dg.AssetCheckSpec(
-            "contract",
-            asset=key,
-            blocking=True,
-            description=f"Every row keeps {contract.__name__}; rows that do not go to {table_of(key)}_rejected.",
-            partitions_def=partitions_def,  # pyright: ignore[reportCallIssue]
-        )
+        promise = f"Every row keeps {contract.__name__}; rows that do not go to {table_of(key)}_rejected."
 
         def body(context: dg.AssetExecutionContext, **snapshots: Snapshot) -> Iterator[Any]:
             run = _Run(context, snapshots, declared)
@@ -164,7 +158,7 @@ def lake_asset(
             io_manager_key="lake",
             required_resource_keys={"lake", *required_resource_keys},
             output_required=False,
-            check_specs=[check],
+            check_specs=[contract_check(key, promise, partitions_def)],
             metadata={
                 "dagster/table_name": table_of(key),
                 "dagster/column_schema": column_schema(contract),

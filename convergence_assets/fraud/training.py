@@ -37,7 +37,6 @@ PARAMETERS: Mapping[str, Any] = {
 }
 
 _FRAUD = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]}
-_FEATURES, _LABELS = ("transaction_features", "labels")
 _ROW = ("event_date", "transaction_id")
 _WEEKS_BACK = -((TRAINING_DAYS + GATE_DAYS + DELAY_DAYS) // 7)
 
@@ -183,7 +182,9 @@ def _weeks(context: dg.AssetExecutionContext) -> list[date]:
 
 def _ins(first: int, last: int, **more: dg.AssetIn) -> dict[str, dg.AssetIn]:
     daily = window(first, last)
-    return {n: dg.AssetIn(key_prefix="fraud", partition_mapping=daily) for n in (_FEATURES, _LABELS)} | more
+    return {
+        n: dg.AssetIn(key_prefix="fraud", partition_mapping=daily) for n in ("transaction_features", "labels")
+    } | more
 
 
 @lake_asset(
