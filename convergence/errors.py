@@ -8,6 +8,8 @@ ConvergenceError
 │   └── ConcurrentWrite   somebody else committed the same partition first
 ├── ContractBroken      rows break the contract of their table
 ├── ArrivalError        a topic's messages cannot be landed in order
+│   └── BrokerUnreachable a broker does not answer
+├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
 └── SettingsError       the environment names something that is not there
 """
@@ -45,8 +47,16 @@ class ArrivalError(ConvergenceError):
     """A topic's messages cannot be landed in order."""
 
 
+class BrokerUnreachable(ArrivalError):
+    """A broker does not answer."""
+
+
 class ModelError(ConvergenceError):
     """A model cannot be loaded, or none is promoted for the day asked for."""
+
+
+class ServiceError(ConvergenceError):
+    """A server of ours cannot be installed, started or stopped."""
 
 
 class SettingsError(ConvergenceError):

@@ -9,6 +9,8 @@ from types import ModuleType
 import dagster as dg
 
 from convergence.arrivals.topics import Topic
+from convergence.versions.united import Derive
+from resources.arrivals import overdue_when_silent
 from resources.environments import resources, settings
 from sensors.arrivals import arrival_sensor
 from sensors.reconcile import reconcile
@@ -27,6 +29,11 @@ def topics() -> dict[str, Topic]:
     return {topic.name: topic for topic in declared}
 
 
+def united() -> dict[str, Derive]:
+    """What makes each dataset that can be asked as of this moment from the same days of its topic's raw table."""
+    return {table: derive for module in use_cases() for table, derive in getattr(module, "UNITED", {}).items()}
+
+
 def checks() -> list[dg.AssetChecksDefinition]:
     """Every stand-alone check: what can be run again without its asset."""
     return [
@@ -34,7 +41,7 @@ def checks() -> list[dg.AssetChecksDefinition]:
     ]
 
 
-defs = dg.Definitions.merge(
+_merged = dg.Definitions.merge(
     *(module.defs for module in use_cases()),
     dg.Definitions(
         resources=resources(settings()),
@@ -43,3 +50,5 @@ defs = dg.Definitions.merge(
         executor=dg.in_process_executor,  # a process per step costs seconds each
     ),
 )
+
+defs = overdue_when_silent(_merged, topics().values()) if settings().kafka else _merged

@@ -1,6 +1,6 @@
 """The lander in Dagster: an asset whose materialization takes in everything that has arrived, each message once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -8,23 +8,70 @@ from typing import Any
 import dagster as dg
 
 from convergence.arrivals.drop_folder import DropFolder
-from convergence.arrivals.lander import land
-from convergence.arrivals.topics import Topic
-from convergence.lake.manifests import Provenance, states
+from convergence.arrivals.lander import Landed, land
+from convergence.arrivals.topics import Source, Topic
+from convergence.lake.manifests import PartitionState, Provenance, states
+from convergence.lake.tables import Lake
 from convergence.versions.revision import code_revision
 from resources.contract_metadata import column_schema, contract_check
 from resources.lake import WITHOUT_EVENTS, failures
 
+CODE_VERSION = "1"
+CONTINUOUS = "continuous/"  # begins the run id of a lander that runs outside of Dagster
 
-class Inbox(dg.ConfigurableResource):
-    """The drop folder: `<root>/<topic>/` holds the files that have arrived."""
 
-    root: str
+class Sources(dg.ConfigurableResource):
+    """Where messages arrive: drop folders `<inbox>/<topic>/` always, a Kafka cluster where one is configured."""
+
+    inbox: str
+    kafka: str | None = None  # bootstrap servers
 
     @cached_property
-    def source(self) -> DropFolder:
-        """The plain source behind this resource."""
-        return DropFolder(Path(self.root))
+    def all(self) -> list[Source]:
+        """The plain sources behind this resource."""
+        folder = DropFolder(Path(self.inbox))
+        return [folder, self.broker] if self.kafka else [folder]
+
+    @cached_property
+    def broker(self) -> Source:
+        """The Kafka cluster alone."""
+        from convergence.arrivals.kafka import Kafka
+
+        assert self.kafka
+        return Kafka(self.kafka)
+
+
+def topic_asset(topic: Topic, **asset: Any) -> dg.AssetSpec:
+    """The topic itself, which lineage begins with; Dagster observes it and never makes it."""
+    originals = {new: old for old, new in topic.renames.items()}
+    return dg.AssetSpec(
+        topic_key(topic),
+        kinds={"kafka"},
+        tags={"layer": "topic", "not_partitioned": "a-log-has-offsets"},
+        description=(
+            f"Messages of {topic.name}, as producers send them.\n\n"
+            "A Kafka topic of that name where CONVERGENCE_KAFKA is set, and always the drop folder of that name. The "
+            "arrival sensor observes how far it reaches and how much of it has landed."
+        ),
+        metadata={
+            "topic": topic.name,
+            "codec": topic.codec,
+            "key": topic.key,
+            "dagster/column_schema": dg.TableSchema(
+                [
+                    dg.TableColumn(originals.get(c.name, c.name), c.type, c.description, tags=c.tags)
+                    for c in column_schema(topic.contract).columns
+                    if c.name in topic.carried
+                ]
+            ),
+        },
+        **asset,
+    )
+
+
+def topic_key(topic: Topic) -> dg.AssetKey:
+    """The asset key of a topic: `fraud.transactions` is `fraud/transactions_topic`."""
+    return dg.AssetKey([topic.table.split("/")[0], f"{topic.name.rpartition('.')[2]}_topic"])
 
 
 def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **asset: Any) -> dg.AssetsDefinition:
@@ -34,15 +81,16 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
 
     @dg.asset(
         key=key,
+        deps=[topic_key(topic)],
         partitions_def=partitions_def,
         backfill_policy=dg.BackfillPolicy.single_run(),
-        required_resource_keys={"lake", "inbox"},
+        required_resource_keys={"lake", "sources"},
         io_manager_key="lake",
         output_required=False,
         check_specs=[contract_check(key, promise, partitions_def)],
-        kinds={"file", "deltalake"},
+        kinds={"kafka", "deltalake"},
         tags={"layer": "raw"},
-        code_version="1",
+        code_version=CODE_VERSION,
         description=(
             f"Every accepted message of {topic.name}, as it arrived.\n\n"
             "Materializing any partition lands all that has arrived: each message exactly once, on its own event date. "
@@ -57,41 +105,83 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         **asset,
     )
     def raw(context: dg.AssetExecutionContext) -> Iterator[Any]:
-        lake, source = context.resources.lake.lake, context.resources.inbox.source
-        made = Provenance(context.run_id, "1", code_revision(), {"topic": topic.name, "source": "drop folder"})
+        lake: Lake = context.resources.lake.lake
+        done: dict[str, Landed] = {}
         with failures():
-            landed = land(lake, topic, source, made)
+            for source in context.resources.sources.all:
+                done[source.name] = land(lake, topic, source, provenance(topic, source, context.run_id))
+                context.log.info(f"{source.name}: {topic.name}: {done[source.name]}")
             held = states(lake, [topic.table])[topic.table]
-        context.log.info(f"drop folder {topic.name}: {landed}")
-        counts = {"messages": landed.messages, "rows_rejected": landed.rejected, "rows_late": landed.late}
+        landed = sum(done.values(), Landed())
+        used = ", ".join(name for name, part in done.items() if part.messages) or "nothing had arrived"
         yield dg.Output(None, metadata=WITHOUT_EVENTS)
-        for day in sorted(landed.days):
-            state = held[day]
-            yield dg.AssetMaterialization(
-                key,
-                partition=day,
-                metadata={
-                    "dagster/partition_row_count": state.rows,
-                    "data_origin": ", ".join(state.origins),
-                    "delta_version": state.version,
-                    "source": "drop folder",
-                },
-                tags={
-                    "dagster/data_version": state.content_hash,
-                    "dagster/code_version": "1",
-                    "dagster/data_version_is_user_provided": "true",
-                },
-            )
-            yield dg.AssetCheckEvaluation(
-                asset_key=key,
-                check_name="contract",
-                passed=True,
-                partition=day,
-                blocking=True,
-                metadata={"rows": state.rows},
-            )
-        passed = landed.rejected == 0
+        yield from landed_events(topic, {day: held[day] for day in sorted(landed.days)}, source=used)
+        counts = {"messages": landed.messages, "rows_rejected": landed.rejected, "rows_late": landed.late}
         severity = dg.AssetCheckSeverity.WARN  # the stream goes on; the rows wait in quarantine
+        passed = landed.rejected == 0
         yield dg.AssetCheckResult(check_name="contract", passed=passed, severity=severity, metadata=counts)
 
     return raw  # pyright: ignore[reportReturnType]
+
+
+def provenance(topic: Topic, source: Source, run_id: str) -> Provenance:
+    """What a landing's manifests say about who landed, and from where."""
+    arrival = {"arrival": "assumed"} if topic.assumed_lateness is not None else {"arrival": "broker"}
+    config = {"topic": topic.name, "source": source.name, **arrival}
+    return Provenance(run_id, CODE_VERSION, code_revision(), config)
+
+
+def landed_events(topic: Topic, held: Mapping[str, PartitionState], **metadata: str) -> Iterator[Any]:
+    """What Dagster is told of partitions that landing has added to; only accepted rows are in them."""
+    for day, state in held.items():
+        yield from partition_events(dg.AssetKey(topic.table.split("/")), day, state, **metadata)
+
+
+def partition_events(key: dg.AssetKey, partition: str, state: PartitionState, **metadata: Any) -> Iterator[Any]:
+    """A materialization with its data version, and the check that the commit implies: it had kept its contract."""
+    yield dg.AssetMaterialization(
+        key,
+        partition=partition,
+        metadata={
+            "dagster/partition_row_count": state.rows,
+            "data_origin": ", ".join(state.origins),
+            "delta_version": state.version,
+            **metadata,
+        },
+        tags={
+            "dagster/data_version": state.content_hash,
+            "dagster/code_version": state.code_version,
+            "dagster/data_version_is_user_provided": "true",
+        },
+    )
+    yield dg.AssetCheckEvaluation(
+        asset_key=key,
+        check_name="contract",
+        passed=True,
+        partition=partition,
+        blocking=True,
+        metadata={"rows": state.rows},
+    )
+
+
+def report_landed(instance: dg.DagsterInstance, lake: Lake, topic: Topic, days: Iterable[str], source: str) -> None:
+    """Tell Dagster of partitions that were landed outside a run, by the continuous lander."""
+    held = states(lake, topic.tables)[topic.table]
+    for event in landed_events(topic, {day: held[day] for day in sorted(days)}, source=source):
+        instance.report_runless_asset_event(event)
+
+
+def overdue_when_silent(defs: dg.Definitions, topics: Iterable[Topic]) -> dg.Definitions:
+    """The same definitions, with a freshness policy on the raw tables of topics that declare `silent_after`.
+
+    Only for deployments with a live source: the policy runs on the wall clock, and history would be overdue for ever.
+    """
+    limits = {dg.AssetKey(t.table.split("/")): t.silent_after for t in topics if t.silent_after}
+
+    def limited(spec: dg.AssetSpec) -> dg.AssetSpec:
+        limit = limits[spec.key]
+        return dg.apply_freshness_policy(
+            spec, dg.FreshnessPolicy.time_window(warn_window=limit, fail_window=limit * 1.5)
+        )
+
+    return defs.map_resolved_asset_specs(func=limited, selection=dg.AssetSelection.assets(*limits)) if limits else defs

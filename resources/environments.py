@@ -9,7 +9,8 @@ import dagster as dg
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from convergence.errors import SettingsError
-from resources.arrivals import Inbox
+from convergence.faults import arm
+from resources.arrivals import Sources
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
 
@@ -24,8 +25,10 @@ class Settings(BaseSettings):
     home: Path = ROOT / ".convergence"
     data: Path | None = None  # published data sets; default: ../shared/data beside the repository, if it is there
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
+    kafka: str | None = None  # bootstrap servers of a Kafka cluster; none: drop folders only
     mlflow_url: str | None = None  # a tracking server instead of <home>/mlflow
     s3_endpoint: str | None = None  # an S3-compatible server; its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    fault: str | None = None  # POINT:PASS:ACTION of convergence.faults, for tests that break the platform on purpose
 
     @property
     def lake_root(self) -> str:
@@ -50,7 +53,10 @@ def settings() -> Settings:
     """The settings of this process."""
     # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    return Settings()
+    here = Settings()
+    if here.fault:
+        arm(here.fault)
+    return here
 
 
 def storage_options(here: Settings) -> dict[str, Any]:
@@ -74,7 +80,7 @@ def resources(here: Settings) -> dict[str, Any]:
     """The resources of every asset."""
     return {
         "lake": LakeIOManager(root=here.lake_root, storage_options=storage_options(here)),
-        "inbox": Inbox(root=str(here.home / "inbox")),
+        "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
         "experiments": Experiments(
             tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db",
             artifacts=f"{here.home}/mlflow/artifacts",

@@ -8,6 +8,7 @@ import dagster as dg
 from convergence.lake.manifests import states
 from convergence.lake.tables import WHOLE, Lake
 from convergence.versions.reconcile import Node
+from resources.arrivals import partition_events
 
 PROCESS = "convergence/process"  # tag of a run that lives in a process of our own, which no daemon watches
 
@@ -41,24 +42,9 @@ def report_unrecorded(instance: dg.DagsterInstance, lake: Lake, nodes: Iterable[
         for partition, state in held[node.table].items():
             if partition == WHOLE or known.get(partition, {}).get(_DATA_VERSION) == state.content_hash:
                 continue
-            metadata = {
-                "dagster/partition_row_count": state.rows,
-                "data_origin": ", ".join(state.origins),
-                "recorded": f"later: run {state.run_id} ended between its commit and this event",
-            }
-            version = {_DATA_VERSION: state.content_hash}
-            instance.report_runless_asset_event(
-                dg.AssetMaterialization(key, partition=partition, metadata=metadata, tags=version)
-            )
-            instance.report_runless_asset_event(  # it was committed, so it had kept its contract
-                dg.AssetCheckEvaluation(
-                    asset_key=key,
-                    check_name="contract",
-                    passed=True,
-                    partition=partition,
-                    metadata={"rows": state.rows},
-                )
-            )
+            recorded = f"later: run {state.run_id} ended between its commit and this event"
+            for event in partition_events(key, partition, state, recorded=recorded):
+                instance.report_runless_asset_event(event)
             reported += 1
     return reported
 

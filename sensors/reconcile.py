@@ -15,7 +15,7 @@ from resources.graph import lake_nodes
 
 REBUILT = frozenset({"dataset", "feature", "embedding"})  # models and issued predictions only show that they are stale
 
-_HOLDING = [
+UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -96,7 +96,7 @@ def _name(stale: Stale) -> str:
 def _running(instance: dg.DagsterInstance) -> set[tuple[str, str]]:
     """The partitions that a queued or running run will write."""
     held: set[tuple[str, str]] = set()
-    for run in instance.get_runs(dg.RunsFilter(statuses=_HOLDING)):
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
         first = run.tags.get("dagster/asset_partition_range_start", run.tags.get("dagster/partition", WHOLE))
         last = run.tags.get("dagster/asset_partition_range_end", first)
         for key in run.asset_selection or _planned(instance, run):

@@ -7,7 +7,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from convergence.errors import ServiceError
 from convergence.lake.tables import Lake
+from convergence.services.kafka import KafkaBroker, install_kafka
+from resources.environments import Settings
 
 # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -22,3 +25,23 @@ def lake(tmp_path: Path) -> Lake:
 def instance() -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> Path:
+    """The broker's jars; a machine that cannot have them skips, unless it is told not to."""
+    try:
+        return install_kafka(Settings().home / "services")
+    except ServiceError as error:
+        if os.environ.get("CI") or os.environ.get("CONVERGENCE_REQUIRE_SERVICES"):
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker for the tests of this process: a free port, a temporary folder. Give each test a topic of its own."""
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"), kafka_jars)
+    broker.start()
+    yield broker
+    broker.stop()

@@ -1,45 +1,63 @@
-"""Files to frames. A broken line costs that line, a broken file costs that file, and neither stops the rest.
+"""Messages to frames. One that cannot be read costs itself alone, and no other message of its batch waits for it.
 
-Text formats are read as text: the lander casts to the contract's types, so that a value of the wrong type is a
-rejected row with a reason instead of an unreadable file.
+What a message becomes does not depend on its neighbours: a batch is read at once into the contract's types, or as text
+where a value is of another type (the lander casts it), and only what cannot be read at all is searched for.
 """
 
-import csv
-import gzip
 import json
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import compress
 
 import polars as pl
 
 OFFSET = "offset"
+BROKEN = pl.Schema({OFFSET: pl.Int64(), "reason": pl.String(), "row": pl.String()})
 
-_DATED = (pl.Date(), *(pl.Datetime(unit, zone) for unit in ("ms", "us") for zone in (None, "UTC")))
+_CHUNK = 16_384  # messages read at once: a message that cannot be read is searched for among these
 
 
 @dataclass(frozen=True)
 class Messages:
-    """Decoded messages with their offset, and those that are none: `offset`, `reason`, `row` (the raw text)."""
+    """Decoded messages with their offset, and those that are none: `offset`, `reason`, `row` (the original text).
+
+    `raw` is the original of each row; None where the rows are the original themselves, as in CSV and Parquet.
+    """
 
     rows: pl.DataFrame
     broken: pl.DataFrame
+    raw: Sequence[bytes] | None = None
 
 
-BROKEN = pl.Schema({OFFSET: pl.Int64(), "reason": pl.String(), "row": pl.String()})
+Codec = Callable[[Sequence[bytes | None], Sequence[int] | pl.Series, Mapping[str, pl.DataType]], Messages]
 
 
-def decode(path: Path) -> Messages:
-    """Every message of a file, in order; a file that cannot be read is one broken message."""
-    reader = next((read for ending, read in _READERS.items() if path.name.lower().endswith(ending)), None)
-    if reader is None:
-        return _unreadable(path, f"unknown file type: expected {', '.join(_READERS)}")
-    try:
-        rows, broken = reader(path)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError, ValueError, csv.Error) as error:
-        return _unreadable(path, f"unreadable file: {type(error).__name__}")
-    return Messages(rows, broken)
+def decode_json(
+    values: Sequence[bytes | None], offsets: Sequence[int] | pl.Series, columns: Mapping[str, pl.DataType]
+) -> Messages:
+    """The fields `columns` of messages that are JSON objects; other fields are left out, a missing one is null.
+
+    A column is of its type in `columns`, or text if one of its values is written as something else; times are text.
+    """
+    at = pl.Series(OFFSET, offsets, pl.Int64)
+    typed = pl.Schema({name: _READ_AS.get(kind.base_type(), pl.String()) for name, kind in columns.items()})
+    with ThreadPoolExecutor(pl.thread_pool_size()) as threads:
+        chunks = threads.map(lambda i: _read(values[i : i + _CHUNK], typed), range(0, len(values), _CHUNK))
+        found = list(chunks)
+    frames = [frame for part, _ in found for frame in part]
+    if len({tuple(frame.dtypes) for frame in frames}) > 1:
+        frames = [frame.cast(pl.String) for frame in frames]
+    rows = pl.concat(frames) if frames else pl.DataFrame(schema=typed)
+    readable = [flag for _, flags in found for flag in flags]
+    if all(readable):
+        return Messages(rows.with_columns(at), pl.DataFrame(schema=BROKEN), values)  # pyright: ignore[reportArgumentType]
+    flags = pl.Series(readable, dtype=pl.Boolean)
+    raw = list(compress(values, readable))
+    return Messages(rows.with_columns(at.filter(flags)), _broken(values, readable, at.filter(~flags)), raw)  # pyright: ignore[reportArgumentType]
+
+
+CODECS: Mapping[str, Codec] = {"json": decode_json}
 
 
 def within_calendar(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
@@ -49,82 +67,57 @@ def within_calendar(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
     return pl.when(column.to_physical().is_between(first, end, closed="left")).then(column)
 
 
-def _unreadable(path: Path, reason: str) -> Messages:
-    return Messages(
-        _numbered(pl.DataFrame(), range(0)), _broken([(0, reason, os.fsencode(path.name).decode(errors="replace"))])
-    )
-
-
-def _read_parquet(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    frame = pl.read_parquet(path.read_bytes())
-    frame = frame.with_columns(within_calendar(pl.col(c), d) for c, d in frame.schema.items() if d in _DATED)
-    odd = [c for c in frame if not (c.dtype.is_numeric() or c.dtype in (pl.String, pl.Boolean, pl.Date, pl.Datetime))]
-    as_text = [pl.Series(c.name, [None if v is None else str(v) for v in c.to_list()], pl.String) for c in odd]
-    return _numbered(frame.with_columns(as_text), range(frame.height)), _broken([])
-
-
-def _read_csv(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    try:
-        frame = pl.read_csv(path.read_bytes(), infer_schema=False)  # Polars takes no name that is not UTF-8
-    except pl.exceptions.NoDataError:
-        return _numbered(pl.DataFrame(), range(0)), _broken([])
-    except pl.exceptions.ComputeError:
-        return _read_csv_by_line(path)  # slow, but it tells the broken lines from the others
-    return _numbered(frame, range(frame.height)), _broken([])
-
-
-def _read_csv_by_line(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        header, *lines = csv.reader(file, strict=True)
-    rows, offsets, broken = [], [], []
-    for offset, line in enumerate(lines):
-        if len(line) <= len(header) and _is_text("".join(line)):
-            rows.append([value or None for value in line] + [None] * (len(header) - len(line)))
-            offsets.append(offset)
-        else:
-            broken.append((offset, "not a line of this CSV", ",".join(line)[:4096].encode(errors="replace").decode()))
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
-    return _numbered(frame, offsets), _broken(broken)
-
-
-def _read_jsonl(path: Path) -> tuple[pl.DataFrame, pl.DataFrame]:
-    rows, offsets, broken = [], [], []
-    for offset, line in enumerate(line for line in path.read_bytes().splitlines() if line.strip()):
-        try:
-            message = json.loads(line)
-            if not isinstance(message, dict) or not _is_text("".join(message)):
-                raise TypeError
-            rows.append({k: _text(v) for k, v in message.items()})
-            offsets.append(offset)
-        except (ValueError, TypeError, RecursionError):
-            broken.append((offset, "not a JSON object", line[:4096].decode(errors="replace")))
-    return _numbered(pl.DataFrame(rows, infer_schema_length=None), offsets), _broken(broken)
-
-
-def _numbered(frame: pl.DataFrame, offsets: Sequence[int]) -> pl.DataFrame:
-    """With the position of each message; a field of that name in the message gives way."""
-    return frame.drop(OFFSET, strict=False).with_columns(pl.Series(OFFSET, offsets, pl.Int64))
-
-
-def _broken(messages: list[tuple[int, str, str]]) -> pl.DataFrame:
-    return pl.DataFrame(messages, schema=BROKEN, orient="row")
-
-
-def _text(value: object) -> str | None:
-    if value is None or (isinstance(value, str) and _is_text(value)):
-        return value
-    return json.dumps(value)
-
-
-def _is_text(value: str) -> bool:
-    """Whether a string can be stored: JSON and broken encodings can hold halves of characters."""
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-_READERS: dict[str, Callable[[Path], tuple[pl.DataFrame, pl.DataFrame]]] = {
-    ".parquet": _read_parquet,
-    ".csv": _read_csv,
-    ".csv.gz": _read_csv,
-    ".jsonl": _read_jsonl,
+_READ_AS: dict[type[pl.DataType], pl.DataType] = {
+    kind: kind() for kind in (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Float64, pl.Boolean)
 }
+
+
+def _read(values: Sequence[bytes | None], typed: pl.Schema) -> tuple[list[pl.DataFrame], list[bool]]:
+    """Rows of the messages that can be read, and which these are."""
+    if (frame := _frame(values, typed)) is not None:
+        return [frame], [True] * len(values)
+    sound = [_is_object(value) for value in values]
+    if len(values) == 1 or not any(sound):
+        return [], [False] * len(values)
+    # Where Python's reader finds nothing wrong, Polars does: then it is searched for by halves
+    cuts = [slice(None)] if not all(sound) else [slice(None, len(values) // 2), slice(len(values) // 2, None)]
+    frames: list[pl.DataFrame] = []
+    readable: list[bool] = []
+    for cut in cuts:
+        part, flags = _read(list(compress(values[cut], sound[cut])), typed)
+        told = iter(flags)
+        frames += part
+        readable += [ok and next(told) for ok in sound[cut]]
+    return frames, readable
+
+
+def _frame(values: Sequence[bytes | None], typed: pl.Schema) -> pl.DataFrame | None:
+    """A row for each message; None if any cannot be read."""
+    try:
+        joined = b"\n".join(values)  # pyright: ignore[reportArgumentType, reportCallIssue] None raises, as it should
+    except TypeError:
+        return None
+    if joined.count(b"\n") >= len(values):  # white space inside a message: between its lines it means nothing
+        joined = b"\n".join(value.replace(b"\n", b" ") for value in values if value is not None)
+    for schema in (typed, pl.Schema(dict.fromkeys(typed, pl.String()))):
+        try:
+            frame = pl.read_ndjson(joined, schema=schema)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            continue
+        if frame.height == len(values):  # else one of them is blank
+            return frame
+    return None
+
+
+def _is_object(value: bytes | None) -> bool:
+    try:
+        return value is not None and isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _broken(values: Sequence[bytes | None], kept: Sequence[bool], offsets: pl.Series) -> pl.DataFrame:
+    left = [value for value, is_kept in zip(values, kept, strict=True) if not is_kept]
+    reasons = ["no value (tombstone)" if value is None else "not a JSON object" for value in left]
+    texts = [None if value is None else value.decode(errors="replace") for value in left]
+    return pl.DataFrame({OFFSET: offsets, "reason": reasons, "row": texts}, schema=BROKEN)

@@ -4,14 +4,15 @@ Writers put a file under a name that starts with a dot and rename it when it is 
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
-from convergence.arrivals.codecs import OFFSET, Messages, decode
-from convergence.arrivals.topics import Span
+from convergence.arrivals.codecs import OFFSET, Messages
+from convergence.arrivals.files import decode
+from convergence.arrivals.topics import Arrived, NextOffset, Span, Topic
 
 
 @dataclass(frozen=True)
@@ -19,32 +20,37 @@ class DropFolder:
     """`<root>/<topic>/*.parquet|csv|csv.gz|jsonl`. The same content twice, under any name, is landed once."""
 
     root: Path
+    name = "drop folder"
     _digests: dict[tuple[str, int, int], str] = field(default_factory=dict, repr=False)
-    _decoded: dict[str, Messages] = field(default_factory=dict, repr=False)
 
-    def unlanded(self, topic: str, landed: Callable[[str], int | None]) -> Iterator[tuple[str, Path]]:
-        """Files whose content has not landed: application id `file/<topic>/<sha256>` and path, by name."""
+    def offered(self, topic: Topic, landed: NextOffset) -> list[Span]:
+        """Files whose content has not landed, as one message each: application id `file/<topic>/<sha256>`."""
+        return [Span(application, 0, 1, path.name) for application, path in self._unlanded(topic, landed)]
+
+    def batches(self, topic: Topic, landed: NextOffset, rows: int) -> Iterator[list[Arrived]]:
+        """Whole files by name, as many as hold about `rows` messages."""
+        batch: list[Arrived] = []
+        for application, path in self._unlanded(topic, landed):
+            messages = decode(path, topic.columns)
+            if application != f"file/{topic.name}/{_sha256(path)}":
+                continue  # it was still being written: the next look sees the whole of it
+            offsets = [*messages.rows[OFFSET][-1:], *messages.broken[OFFSET][-1:]]
+            span = Span(application, 0, max(offsets, default=-1) + 1, _origin(path, messages))
+            batch.append(Arrived(span, lambda messages=messages: messages))
+            if sum(arrived.span.end for arrived in batch) >= rows:
+                yield batch
+                batch = []
+        if batch:
+            yield batch
+
+    def _unlanded(self, topic: Topic, landed: NextOffset) -> Iterator[tuple[str, Path]]:
         seen: set[str] = set()
-        for path in sorted((self.root / topic).glob("[!.]*")):
+        for path in sorted((self.root / topic.name).glob("[!.]*")):
             plain = path.is_file() and not path.is_symlink()  # a link could lead out of the folder
-            application = f"file/{topic}/{self._digest(path)}" if plain else None
+            application = f"file/{topic.name}/{self._digest(path)}" if plain else None
             if application and application not in seen and landed(application) is None:
                 seen.add(application)
                 yield application, path
-
-    def spans(self, topic: str, landed: Callable[[str], int | None]) -> Iterator[Span]:
-        """The messages that have not landed, a partition at a time; `landed` gives the next offset of a partition."""
-        for application, path in self.unlanded(topic, landed):
-            messages = decode(path)
-            if application != f"file/{topic}/{_sha256(path)}":
-                continue  # it was still being written: the next look sees the whole of it
-            self._decoded[application] = messages
-            offsets = [*messages.rows[OFFSET][-1:], *messages.broken[OFFSET][-1:]]
-            yield Span(application, 0, max(offsets, default=-1) + 1, _origin(path, messages))
-
-    def read(self, span: Span) -> Messages:
-        """The messages of a span that `spans` has just given."""
-        return self._decoded.pop(span.application)
 
     def _digest(self, path: Path) -> str:
         stat = path.stat()

@@ -26,15 +26,10 @@ def replay(
     `speed` is how many times faster than the event time to go (86400: a day a second); None: as fast as possible.
     A day that is there already is not written again. Raises ArrivalError for days outside the topic's history.
     """
-    if first > last or first < topic.first_day or last > topic.last_day:
-        raise ArrivalError(
-            f"{topic.name} has history from {topic.first_day} to {topic.last_day}; asked for {first} to {last}"
-        )
-    frame, origin = topic.history(data)
+    wanted, origin = history_of(topic, data, first, last)
     folder = inbox / topic.name
     folder.mkdir(parents=True, exist_ok=True)
-    dated = frame.with_columns(pl.col(topic.clock).dt.date().alias(DAY)).filter(pl.col(DAY).is_between(first, last))
-    wanted = dated.sort(topic.clock, maintain_order=True).collect()
+    wanted = wanted.with_columns(pl.col(topic.clock).dt.date().alias(DAY))
     days = wanted.partition_by(DAY, as_dict=True, include_key=False)
     nothing = wanted.head(0).drop(DAY)
     began = time.monotonic()
@@ -46,6 +41,20 @@ def replay(
             wait(max(0.0, due - time.monotonic()))
         _write(messages, folder, f"{day}.parquet", origin)
         yield day, messages.height, origin
+
+
+def history_of(topic: Topic, data: Path | None, first: date, last: date) -> tuple[pl.DataFrame, str]:
+    """A topic's messages of these event dates, in order of their clock, and their origin.
+
+    Raises ArrivalError for days outside the topic's history.
+    """
+    if first > last or first < topic.first_day or last > topic.last_day:
+        raise ArrivalError(
+            f"{topic.name} has history from {topic.first_day} to {topic.last_day}; asked for {first} to {last}"
+        )
+    frame, origin = topic.history(data)
+    within = frame.filter(pl.col(topic.clock).dt.date().is_between(first, last))
+    return within.sort(topic.clock, maintain_order=True).collect(), origin
 
 
 def _write(messages: pl.DataFrame, folder: Path, name: str, origin: str) -> None:

@@ -1,15 +1,22 @@
-"""What a topic carries and how its messages become rows."""
+"""What a topic carries and how its messages become rows, and what any source of messages can be asked."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Protocol
 
 import polars as pl
 
-from convergence.lake.contracts import Contract
+from convergence.arrivals.codecs import Messages
+from convergence.lake.contracts import Contract, schema_of
+from convergence.lake.tables import DAY
 
 History = Callable[[Path | None], tuple[pl.LazyFrame, str]]
+
+ADDED = ("source", "offset", DAY)  # columns that landing adds to those of a message
+ARRIVED, SCHEMA_VERSION = "arrived_at", "schema_version"
+BROKER_TIME = "broker.time"  # beside a message's columns: when the broker took it, where the source knows
 
 
 @dataclass(frozen=True)
@@ -26,10 +33,32 @@ class Topic:
     first_day: date
     last_day: date
     late_after: timedelta  # arrived_at - event_time above this goes to <table>_late
-    assumed_lateness: timedelta  # of messages that do not say when they arrived
+    assumed_lateness: timedelta | None  # of messages that do not say when they arrived; None: the broker's time counts
     renames: Mapping[str, str]
     history: History  # the published data set below CONVERGENCE_DATA, or a simulator: frame of messages, and its origin
     clock: str  # the message column with the event time, before renaming
+    key: str  # the message column that keeps its order: equal keys go to one partition
+    codec: str = "json"  # of messages in a broker, one of convergence.arrivals.codecs.CODECS
+    schema_versions: frozenset[int] = frozenset({1})  # that a message may say it has; one that says nothing has 1
+    silent_after: timedelta | None = None  # without a message, a live topic is overdue; half as long again: it failed
+    clock_skew: timedelta = timedelta(minutes=5)  # an event further in the future of its arrival is rejected
+
+    @property
+    def tables(self) -> list[str]:
+        """Every table that its messages land in."""
+        return [self.table, f"{self.table}_late", f"{self.table}_rejected"]
+
+    @property
+    def carried(self) -> list[str]:
+        """The contract's columns that a message must bring."""
+        return [name for name in schema_of(self.contract) if name not in (*ADDED, ARRIVED)]
+
+    @property
+    def columns(self) -> dict[str, pl.DataType]:
+        """What is read from a message, under the message's names, with the contract's types."""
+        schema, originals = schema_of(self.contract), {new: old for old, new in self.renames.items()}
+        wanted = {originals.get(name, name): schema[name] for name in self.carried}
+        return wanted | {originals.get(ARRIVED, ARRIVED): schema[ARRIVED], SCHEMA_VERSION: pl.Int64()}
 
 
 @dataclass(frozen=True)
@@ -40,3 +69,41 @@ class Span:
     start: int
     end: int
     origin: str
+    log: tuple[str, int] | None = None  # name and identity of the log, where one can be made anew under the same name
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """Messages of one partition. Whoever lands them decodes them, so that reading goes on meanwhile."""
+
+    span: Span
+    decode: Callable[[], Messages]
+    behind: int = 0  # messages that the partition holds after these
+
+
+NextOffset = Callable[[str], int | None]
+
+
+class Source(Protocol):
+    """Where messages come from: a drop folder, a broker. `landed` gives a partition's next offset; None: it is new."""
+
+    @property
+    def name(self) -> str:
+        """For logs and metadata."""
+        ...
+
+    def offered(self, topic: Topic, landed: NextOffset) -> Sequence[Span]:
+        """What has arrived and not landed, without reading it; a file not yet read counts as one message."""
+        ...
+
+    def batches(self, topic: Topic, landed: NextOffset, rows: int) -> Iterator[list[Arrived]]:
+        """What is offered now, in order, about `rows` messages at a time, each partition at most once per batch."""
+        ...
+
+
+class Stream(Source, Protocol):
+    """A source that goes on."""
+
+    def follow(self, topic: Topic, landed: NextOffset, rows: int, seconds: float) -> Iterator[list[Arrived]]:
+        """What arrives, for ever: after `seconds`, or `rows` messages before that; an empty list if nothing came."""
+        ...

@@ -6,17 +6,20 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from convergence.cli.land import land
+from convergence.cli.replay import replay
+from convergence.cli.services import services
 from convergence.errors import ConvergenceError
 
 if TYPE_CHECKING:
     import dagster as dg
 
+    from convergence.arrivals.topics import Topic
     from convergence.lake.tables import Lake
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +39,10 @@ def cli(*, debug: bool) -> None:
     """Traceable, reproducible data and models on Dagster. Materialize, backfill and browse with `dagster` itself."""
 
 
+for command in (land, replay, services):
+    cli.add_command(command)
+
+
 def main() -> None:
     """Entry point: a platform error is one message and exit code 2; a failed check is exit code 1."""
     _quieten()
@@ -51,33 +58,6 @@ def main() -> None:
         sys.exit(2)
     except click.exceptions.Abort:
         sys.exit(130)
-
-
-@cli.command()
-@click.argument("topic")
-@click.option("--days", required=True, metavar="A..B", help="First and last event date, e.g. 2018-04-01..2018-08-31.")
-@click.option(
-    "--speed", type=click.FloatRange(min=0, min_open=True), help="Times faster than the events; default: at once."
-)
-def replay(topic: str, days: str, speed: float | None) -> None:
-    """Play the history of TOPIC into its drop folder."""
-    from rich.progress import track
-
-    from convergence.arrivals.replay import replay as play
-    from convergence_assets.definitions import topics
-    from resources.environments import settings
-
-    known = topics()
-    if topic not in known:
-        raise click.BadParameter(f"no topic {topic!r}; there are: {', '.join(known)}")
-    first, last = _days(days)
-    here = settings()
-    played = play(known[topic], here.published_data, here.home / "inbox", first, last, speed)
-    sent = [*track(played, f"replaying {topic}", total=(last - first).days + 1)]
-    click.echo(
-        f"{sum(n for _, n, _ in sent)} messages of {len(sent)} days in {here.home / 'inbox' / topic}; {sent[0][2]}"
-    )
-    click.echo("Next: `make ui`: the arrival sensor lands them; or `make demo`")
 
 
 @cli.command()
@@ -136,6 +116,15 @@ def ui(port: int) -> None:
         sys.exit(serve(ROOT, Path(os.environ["DAGSTER_HOME"]), port))
 
 
+def topic_named(name: str) -> "Topic":
+    """A declared topic. Raises click.BadParameter, which lists them."""
+    from convergence_assets.definitions import topics
+
+    if name not in (known := topics()):
+        raise click.BadParameter(f"no topic {name!r}; there are: {', '.join(known)}")
+    return known[name]
+
+
 def lake() -> "Lake":
     """The lake of this environment, without Dagster's configuration around it."""
     import dagster as dg
@@ -172,11 +161,3 @@ def _quieten() -> None:
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     for category in ("Preview", "Beta"):
         warnings.filterwarnings("ignore", message=rf".*currently in {category.lower()}")
-
-
-def _days(text: str) -> tuple[date, date]:
-    try:
-        first, last = (date.fromisoformat(part) for part in text.split(".."))
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not A..B with dates like 2018-04-01..2018-08-31") from None
-    return first, last

@@ -9,9 +9,10 @@ import dagster as dg
 from rich.console import Console
 from rich.table import Table
 
+from convergence.arrivals.lander import Lander
 from convergence.arrivals.replay import replay
 from convergence.errors import SettingsError
-from convergence.lake.manifests import states
+from convergence.lake.manifests import Provenance, states
 from convergence.lake.tables import Lake
 from convergence.versions.reconcile import Node, stale_partitions
 from convergence_assets.definitions import checks, defs, topics
@@ -57,8 +58,8 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
         if report.failed:
             break  # nothing is built on what has failed
         if topic := landed.get(node.table):
-            handle, source = lake.open(node.table), resources(here)["inbox"].source
-            if any(source.unlanded(topic.name, handle.transaction_version if handle else lambda _: None)):
+            lander = Lander(lake, topic, Provenance("demo", ""))
+            if any(source.offered(topic, lander.landed) for source in resources(here)["sources"].all):
                 request = dg.RunRequest(asset_selection=[_key(node)], tags=_range(node.partitions))
                 _run(instance, node, request, report)
             continue

@@ -8,7 +8,7 @@ import polars as pl
 from convergence.arrivals.topics import Topic
 from convergence_assets._template.contracts import RawTemplateEvent
 from convergence_assets.partitions import daily
-from resources.arrivals import landing_asset
+from resources.arrivals import landing_asset, topic_asset
 
 FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2024, 1, 14)
 DAILY = daily(FIRST_DAY, LAST_DAY)
@@ -31,13 +31,10 @@ TOPIC = Topic(
     late_after=timedelta(hours=48),
     assumed_lateness=timedelta(0),
     clock="time",
+    key="entity",
     renames={"time": "event_time", "entity": "entity_id"},
     history=history,
 )
 
-raw_template_events = landing_asset(
-    TOPIC,
-    partitions_def=DAILY,
-    group_name="template",
-    owners=["team:template"],
-)
+events_topic = topic_asset(TOPIC, group_name="template", owners=["team:template"])
+raw_template_events = landing_asset(TOPIC, partitions_def=DAILY, group_name="template", owners=["team:template"])

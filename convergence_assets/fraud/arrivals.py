@@ -8,7 +8,7 @@ import polars as pl
 from convergence.arrivals.topics import Topic
 from convergence_assets.fraud.contracts import RawTransaction
 from convergence_assets.partitions import daily
-from resources.arrivals import landing_asset
+from resources.arrivals import landing_asset, topic_asset
 
 FIRST_DAY, LAST_DAY = date(2018, 4, 1), date(2018, 8, 31)
 DAILY = daily(FIRST_DAY, LAST_DAY)
@@ -36,8 +36,10 @@ TOPIC = Topic(
     first_day=FIRST_DAY,
     last_day=LAST_DAY,
     late_after=timedelta(hours=48),
+    silent_after=timedelta(hours=24),
     assumed_lateness=timedelta(0),
     clock="TX_DATETIME",
+    key="CUSTOMER_ID",
     renames={
         "TRANSACTION_ID": "transaction_id",
         "TX_DATETIME": "event_time",
@@ -50,4 +52,5 @@ TOPIC = Topic(
     history=history,
 )
 
+transactions_topic = topic_asset(TOPIC, group_name="fraud", owners=["team:fraud"])
 raw_transactions = landing_asset(TOPIC, partitions_def=DAILY, group_name="fraud", owners=["team:fraud"])

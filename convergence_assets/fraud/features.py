@@ -24,6 +24,17 @@ def without_repeats(raw: pl.LazyFrame) -> pl.LazyFrame:
     return newest.sort("event_time", "transaction_id")
 
 
+def transaction_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
+    """Transaction rows of the days of `raw`."""
+    return without_repeats(raw).select(schema_of(Transaction).names())
+
+
+def label_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
+    """Label rows of the days of `raw`: known LABEL_DELAY after the transaction."""
+    labelled = without_repeats(raw).with_columns(label_time=pl.col("event_time") + LABEL_DELAY)
+    return labelled.select(schema_of(Label).names())
+
+
 @lake_asset(contract=Transaction, ins={"raw_transactions": dg.AssetIn(key_prefix="fraud")}, code_version="1",
             kinds={"polars", "deltalake"}, tags={"layer": "dataset"}, **_FRAUD)  # fmt: skip
 def transactions(raw_transactions: pl.LazyFrame) -> pl.LazyFrame:
@@ -32,7 +43,7 @@ def transactions(raw_transactions: pl.LazyFrame) -> pl.LazyFrame:
     Grain: transaction. Built from raw messages: repeats are dropped, a correction replaces what it corrects. Labels
     are not here, so that no feature can see one before it was known.
     """
-    return without_repeats(raw_transactions).select(schema_of(Transaction).names())
+    return transaction_rows(raw_transactions)
 
 
 @lake_asset(contract=Label, ins={"raw_transactions": dg.AssetIn(key_prefix="fraud")}, code_version="1",
@@ -43,8 +54,7 @@ def labels(raw_transactions: pl.LazyFrame) -> pl.LazyFrame:
     Grain: transaction, on its own date. A label is known 7 days after its transaction (the Handbook's delay);
     whoever reads labels must cut at label_time.
     """
-    labelled = without_repeats(raw_transactions).with_columns(label_time=pl.col("event_time") + LABEL_DELAY)
-    return labelled.select(schema_of(Label).names())
+    return label_rows(raw_transactions)
 
 
 def feature_rows(transactions: pl.LazyFrame, labels: pl.LazyFrame, start: datetime, end: datetime) -> pl.DataFrame:

@@ -10,14 +10,16 @@ import pytest
 from convergence_assets.definitions import defs
 
 SPECS = dict(sorted((spec.key.to_user_string(), spec) for spec in defs.resolve_all_asset_specs()))
+MADE_HERE = {name: spec for name, spec in SPECS.items() if spec.tags.get("layer") != "topic"}
 EVERY_ASSET = pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
+EVERY_ASSET_MADE_HERE = pytest.mark.parametrize("spec", MADE_HERE.values(), ids=MADE_HERE)
 
 # Kinds that the UI draws with a logo.
 KINDS = {
     *("kafka", "polars", "pandas", "deltalake", "duckdb", "dbt", "mlflow", "pytorch", "scikitlearn", "xgboost"),
     *("redis", "spark", "qdrant", "postgres", "bronze", "silver", "gold", "report", "file", "python"),
 }
-LAYERS = {"raw", "dataset", "feature", "model", "release", "evaluation", "prediction", "report"}
+LAYERS = {"topic", "raw", "dataset", "feature", "model", "release", "evaluation", "prediction", "operations"}
 SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 
@@ -79,7 +81,7 @@ def test_every_column_is_described(spec: dg.AssetSpec) -> None:
     assert [column.name for column in schema.columns if not (column.description or "").strip()] == []
 
 
-@EVERY_ASSET
+@EVERY_ASSET_MADE_HERE
 def test_it_names_its_table(spec: dg.AssetSpec) -> None:
     assert said(spec, "dagster/table_name") == "/".join(spec.key.path)
 
@@ -90,12 +92,12 @@ def test_it_has_partitions_or_says_why_not(spec: dg.AssetSpec) -> None:
     assert (spec.partitions_def is None) == bool(reason)
 
 
-@EVERY_ASSET
+@EVERY_ASSET_MADE_HERE
 def test_its_code_has_a_version(spec: dg.AssetSpec) -> None:
     assert spec.code_version
 
 
-@EVERY_ASSET
+@EVERY_ASSET_MADE_HERE
 def test_a_check_stands_between_it_and_what_follows(spec: dg.AssetSpec) -> None:
     graph = defs.resolve_asset_graph()
     checks = [graph.get_check_spec(key) for key in graph.get_check_keys_for_assets({spec.key})]
@@ -103,10 +105,18 @@ def test_a_check_stands_between_it_and_what_follows(spec: dg.AssetSpec) -> None:
     assert all(check.description for check in checks)
 
 
-@EVERY_ASSET
+@EVERY_ASSET_MADE_HERE
 def test_a_range_of_its_partitions_is_one_run(spec: dg.AssetSpec) -> None:
     policy = defs.resolve_asset_graph().get(spec.key).backfill_policy
     assert spec.partitions_def is None or policy == dg.BackfillPolicy.single_run()
+
+
+def test_lineage_begins_with_topics_that_nothing_here_makes() -> None:
+    graph = defs.resolve_asset_graph()
+    topics = SPECS.keys() - MADE_HERE.keys()
+    roots = {key.to_user_string() for key in graph.get_all_asset_keys() if not graph.get(key).parent_keys}
+    assert "fraud/transactions_topic" in topics <= roots
+    assert not any(graph.get(SPECS[name].key).is_materializable for name in topics)
 
 
 def test_sensors_and_schedules_are_few_enough_to_be_read() -> None:

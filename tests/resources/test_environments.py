@@ -36,7 +36,7 @@ def test_settings_are_named_after_the_platform(monkeypatch: pytest.MonkeyPatch, 
 def test_everything_lies_below_home_when_nothing_else_is_said(tmp_path: Path) -> None:
     made = resources(Settings(home=tmp_path, lake_url=None, mlflow_url=None))
     assert made["lake"].root == f"{tmp_path}/lake"
-    assert made["inbox"].root == f"{tmp_path}/inbox"
+    assert made["sources"].inbox == f"{tmp_path}/inbox"
     assert made["experiments"].tracking_uri == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
     assert made["experiments"].artifacts == f"{tmp_path}/mlflow/artifacts"
 

@@ -12,7 +12,7 @@ import pytest
 
 from convergence.arrivals.topics import Topic
 from convergence.lake.tables import Lake
-from resources.arrivals import Inbox, landing_asset
+from resources.arrivals import Sources, landing_asset
 from resources.lake import LakeIOManager
 from sensors.arrivals import arrival_sensor
 from tests.resources.readings import DAILY, DAYS
@@ -39,6 +39,7 @@ def topic(name: str) -> Topic:
         late_after=timedelta(hours=48),
         assumed_lateness=timedelta(0),
         clock="event_time",
+        key="value",
         renames={},
         history=lambda _: (pl.LazyFrame(), "made here"),
     )
@@ -56,7 +57,7 @@ class Platform:
     seen: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.resources = {"lake": LakeIOManager(root=self.lake.root), "inbox": Inbox(root=str(self.inbox))}
+        self.resources = {"lake": LakeIOManager(root=self.lake.root), "sources": Sources(inbox=str(self.inbox))}
         self.assets = [landing_asset(t, partitions_def=DAILY) for t in (WIND, RAIN)]
 
     def drop(self, of: Topic, name: str, *values: int, day: str = DAYS[2]) -> None:
@@ -100,7 +101,7 @@ def platform(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path) -> Platfo
 
 def test_an_empty_inbox_asks_for_nothing_and_says_so(platform: Platform) -> None:
     assert platform.tick() == []
-    assert platform.said == "no new files for wind, rain"
+    assert platform.said == "wind: nothing new; rain: nothing new"
 
 
 def test_new_files_ask_for_one_landing_of_their_topic(platform: Platform) -> None:
@@ -109,7 +110,7 @@ def test_new_files_ask_for_one_landing_of_their_topic(platform: Platform) -> Non
     (request,) = platform.tick()
     assert request.asset_selection == [dg.AssetKey(["weather", "raw_rain"])]
     assert request.partition_key == DAYS[-1]
-    assert request.tags["cause"] == "new files for rain: 2"
+    assert request.tags["cause"] == "2 new in rain"
 
 
 def test_each_topic_is_landed_by_a_run_of_its_own(platform: Platform) -> None:
@@ -137,7 +138,7 @@ def test_a_landed_file_is_not_asked_for_again(platform: Platform) -> None:
     platform.land(RAIN)
     platform.seen.clear()
     assert platform.tick() == []
-    assert platform.said == "no new files for wind, rain"
+    assert platform.said == "wind: nothing new; rain: nothing new"
 
 
 def test_the_same_content_under_another_name_is_not_asked_for_again(platform: Platform) -> None:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from hashlib import sha256
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,9 @@ from typing import Annotated, Any
 import pandera.polars as pa
 import polars as pl
 
+from convergence.arrivals.codecs import Messages
 from convergence.arrivals.drop_folder import DropFolder
+from convergence.arrivals.files import decode
 from convergence.arrivals.lander import Landed, land
 from convergence.arrivals.topics import Topic
 from convergence.lake.manifests import Provenance
@@ -55,6 +58,7 @@ TOPIC = Topic(
     renames={"ID": "payment_id"},
     history=lambda _: (pl.LazyFrame(), "nowhere"),
     clock="event_time",
+    key="ID",
 )
 
 
@@ -70,6 +74,15 @@ def drop(root: Path, name: str, *messages: Message | str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_text("\n".join(m if isinstance(m, str) else json.dumps(m) for m in messages))
     return folder / name
+
+
+def application(path: Path) -> str:
+    return f"file/{TOPIC.name}/{sha256(path.read_bytes()).hexdigest()}"
+
+
+def decoded(path: Path) -> Messages:
+    """A file's messages, with the columns of the topic."""
+    return decode(path, TOPIC.columns)
 
 
 def landed(lake: Lake, inbox: Path, topic: Topic = TOPIC, **more: Any) -> Landed:

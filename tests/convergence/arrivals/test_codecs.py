@@ -1,244 +1,250 @@
-"""Every format gives the same messages, and what is broken costs only itself."""
+"""What a message becomes does not depend on the messages beside it, and one that cannot be read costs itself alone."""
 
-import gzip
 import json
-import os
-from collections.abc import Callable, Sequence
-from datetime import date, datetime, time
-from pathlib import Path
+import random
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from convergence.arrivals.codecs import Messages, decode, within_calendar
-from convergence.arrivals.lander import _time
+from convergence.arrivals import codecs
+from convergence.arrivals.acceptance import _cast
+from convergence.arrivals.codecs import Messages, decode_json
 
-Row = dict[str, Any]
-
-ROWS: list[Row] = [
-    {"id": 1, "at": "2024-01-01T10:00:00", "amount": 3.5, "flag": True, "note": 'a "quoted", text'},
-    {"id": 2, "at": "2024-01-01T10:00:01", "amount": 0.25, "flag": False, "note": "two\nlines"},
-    {"id": 3, "at": "2024-01-01T10:00:02", "amount": None, "flag": True, "note": None},
-]
-
-
-def as_parquet(path: Path, rows: Sequence[Row]) -> Path:
-    pl.DataFrame(list(rows)).write_parquet(path.with_suffix(".parquet"))
-    return path.with_suffix(".parquet")
-
-
-def as_csv(path: Path, rows: Sequence[Row]) -> Path:
-    pl.DataFrame(list(rows)).write_csv(path.with_suffix(".csv"))
-    return path.with_suffix(".csv")
-
-
-def as_jsonl(path: Path, rows: Sequence[Row]) -> Path:
-    return write(path.parent, "rows.jsonl", "\n".join(json.dumps(row) for row in rows))
-
-
-def write(folder: Path, name: str, content: str | bytes) -> Path:
-    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return folder / name
-
-
-def as_text(messages: Messages) -> list[Row]:
-    return [
-        {k: None if v is None else str(v).lower() if k == "flag" else str(v) for k, v in row.items()}
-        for row in messages.rows.iter_rows(named=True)
-    ]
-
-
-@pytest.mark.parametrize("written", [as_parquet, as_csv, as_jsonl])
-def test_every_format_gives_the_same_messages(tmp_path: Path, written: Callable[[Path, Sequence[Row]], Path]) -> None:
-    messages = decode(written(tmp_path / "rows", ROWS))
-    expected = [{k: None if v is None else str(v) for k, v in row.items()} for row in ROWS]
-    assert as_text(messages) == [
-        row | {"flag": row["flag"].lower(), "offset": str(offset)} for offset, row in enumerate(expected)
-    ]
-    assert messages.broken.is_empty()
-
-
-def test_a_compressed_csv_gives_the_same_messages_as_the_plain_one(tmp_path: Path) -> None:
-    plain = decode(as_csv(tmp_path / "rows", ROWS))
-    zipped = decode(write(tmp_path, "zipped.csv.gz", gzip.compress((tmp_path / "rows.csv").read_bytes())))
-    assert zipped.rows.equals(plain.rows)
-
-
-def test_a_broken_json_line_costs_that_line_and_keeps_its_offset(tmp_path: Path) -> None:
-    lines = ['{"id": 1}', "{not json", "[1, 2]", '{"id": 4}', '"text"', "null", '{"id": 7}']
-    messages = decode(write(tmp_path, "rows.jsonl", "\n".join(lines)))
-    assert messages.rows.rows() == [("1", 0), ("4", 3), ("7", 6)]
-    assert messages.broken.rows() == [(n, "not a JSON object", lines[n]) for n in (1, 2, 4, 5)]
-
-
-def test_blank_json_lines_are_no_messages(tmp_path: Path) -> None:
-    assert decode(write(tmp_path, "rows.jsonl", '\n{"id": 1}\n\n  \r\n{"id": 2}\n')).rows["offset"].to_list() == [0, 1]
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"[" * 100_000,
-        b'{"id": ' + b"9" * 5000 + b"}",
-        b'{"\\ud800": 1}',
-        b'{"id": "\xff"}',
-        b'{"id": 1\x00}',
-        b"\x00\x00\x00",
-    ],
-    ids=["nested without end", "endless number", "half a character", "not UTF-8", "NUL outside text", "NULs"],
-)
-def test_a_hostile_json_line_costs_that_line(tmp_path: Path, line: bytes) -> None:
-    messages = decode(write(tmp_path, "rows.jsonl", b'{"id": 1}\n' + line + b'\n{"id": 3}\n'))
-    assert messages.rows["offset"].to_list() == [0, 2]
-    assert messages.broken["offset"].to_list() == [1]
-    assert messages.broken["row"].str.len_bytes().item() < 20_000
-
-
-def test_values_of_json_become_text_without_loss(tmp_path: Path) -> None:
-    values: list[Any] = [1, 10**30, -0.1, True, False, None, "", "NUL \x00", "ü", [1, "a"], {"b": None}, "\ud800"]
-    messages = decode(write(tmp_path, "rows.jsonl", "\n".join(json.dumps({"value": v}) for v in values)))
-    assert messages.rows["value"].to_list() == [
-        *("1", str(10**30), "-0.1", "true", "false", None, "", "NUL \x00", "ü", '[1, "a"]', '{"b": null}', '"\\ud800"'),
-    ]
-
-
-def test_messages_of_one_file_may_have_different_fields(tmp_path: Path) -> None:
-    messages = decode(write(tmp_path, "rows.jsonl", '{"a": 1}\n{"b": 2}\n{}'))
-    assert messages.rows.select("a", "b", "offset").rows() == [("1", None, 0), (None, "2", 1), (None, None, 2)]
-
-
-@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv"])
-def test_a_byte_order_mark_is_no_part_of_the_first_field(tmp_path: Path, name: str) -> None:
-    text = {"rows.jsonl": '{"id": 1}\n{"id": 2}', "rows.csv": "id\n1\n2\n"}[name]
-    messages = decode(write(tmp_path, name, b"\xef\xbb\xbf" + text.encode()))
-    assert messages.rows.rows() == [("1", 0), ("2", 1)]
-
-
-@pytest.mark.parametrize("name", ["empty.jsonl", "empty.csv", "header.csv"])
-def test_a_file_without_messages_has_none(tmp_path: Path, name: str) -> None:
-    messages = decode(write(tmp_path, name, "id,at\n" if name == "header.csv" else b""))
-    assert (messages.rows.height, messages.broken.height) == (0, 0)
-
-
-def test_a_broken_csv_line_costs_that_line_and_keeps_its_offset(tmp_path: Path) -> None:
-    content = b'id,note\n1,"a\nb"\n2,x,too,many\n3,\xff\n4\n5,y\n'
-    messages = decode(write(tmp_path, "rows.csv", content))
-    assert messages.rows.rows() == [("1", "a\nb", 0), ("4", None, 3), ("5", "y", 4)]
-    assert messages.broken.rows() == [
-        (1, "not a line of this CSV", "2,x,too,many"),
-        (2, "not a line of this CSV", "3,?"),
-    ]
-
-
-def test_broken_lines_of_a_compressed_csv_cost_those_lines(tmp_path: Path) -> None:
-    messages = decode(write(tmp_path, "rows.csv.gz", gzip.compress(b"\xef\xbb\xbfid\n1\n2,3\n4\n")))
-    assert messages.rows.rows() == [("1", 0), ("4", 2)]
-    assert messages.broken["offset"].to_list() == [1]
-
-
-def test_a_nul_byte_in_a_csv_stays_in_its_own_field(tmp_path: Path) -> None:
-    messages = decode(write(tmp_path, "rows.csv", b"id,note\n1,a\x00b\n2,c\n"))
-    assert messages.rows["note"].to_list() == ["a\x00b", "c"]
-
-
-def test_a_field_named_offset_does_not_move_a_message(tmp_path: Path) -> None:
-    for path in (
-        write(tmp_path, "a.jsonl", '{"offset": "x", "id": 1}\n{"offset": 7, "id": 2}'),
-        write(tmp_path, "a.csv", "offset,id\nx,1\n7,2\n"),
-        as_parquet(tmp_path / "a", [{"offset": "x", "id": 1}, {"offset": "7", "id": 2}]),
-    ):
-        assert decode(path).rows["offset"].to_list() == [0, 1]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "reason"),
-    [
-        ("a.xlsx", b"PK", "unknown file type: expected .parquet, .csv, .csv.gz, .jsonl"),
-        ("no-ending", b"id\n1", "unknown file type: expected .parquet, .csv, .csv.gz, .jsonl"),
-        ("a.parquet", b"PAR1 and then nothing", "unreadable file: ComputeError"),
-        ("a.parquet", b"", "unreadable file: ComputeError"),
-        ("a.csv.gz", gzip.compress(b"id\n1\n" * 1000, mtime=0)[:-20], "unreadable file: OSError"),
-        ("a.csv", b'id,note\n1,"never closed\n2,x,3\n', "unreadable file: Error"),
-    ],
-)
-def test_a_file_that_cannot_be_read_is_one_broken_message(
-    tmp_path: Path, name: str, content: bytes, reason: str
-) -> None:
-    messages = decode(write(tmp_path, name, content))
-    assert messages.rows.is_empty()
-    assert messages.broken.rows() == [(0, reason, name)]
-
-
-def test_parquet_columns_of_unusual_types_are_text(tmp_path: Path) -> None:
-    frame = pl.DataFrame(
-        {
-            "binary": [b"\xff", None],
-            "list": [[1, 2], None],
-            "struct": [{"a": b"\xff"}, None],
-            "time": [time(1, 2), None],
-            "category": pl.Series(["x", None], dtype=pl.Categorical),
-            "day": [date(2024, 1, 1), None],
-            "at": [datetime(2024, 1, 1), None],
-        }
-    )
-    frame.write_parquet(tmp_path / "a.parquet")
-    rows = decode(tmp_path / "a.parquet").rows
-    assert rows.row(0)[:5] == ("b'\\xff'", "[1, 2]", "{'a': b'\\xff'}", "01:02:00", "x")
-    assert rows.row(0)[5:7] == (date(2024, 1, 1), datetime(2024, 1, 1))
-    assert rows.row(1) == (None,) * 7 + (1,)
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("damaged")
-
-
-VALID = {
-    "a.jsonl": b'{"id": 1, "note": "x"}\n{"id": 2}\n',
-    "a.csv": b'id,note\n1,"x, y"\n2,z\n',
-    "a.csv.gz": gzip.compress(b"id,note\n1,x\n2,y\n", mtime=0),
+COLUMNS: dict[str, pl.DataType] = {
+    "id": pl.Int64(),
+    "amount": pl.Float64(),
+    "note": pl.String(),
+    "flag": pl.Boolean(),
+    "at": pl.Datetime("us", "UTC"),
+    "tiny": pl.Int8(),
+    "größe": pl.String(),
 }
+GOOD = {"id": 1, "amount": 1.5, "note": "n", "flag": True, "at": "2024-01-01T10:00:00Z"}
+
+Fields = tuple[tuple[bool, Any], ...]
 
 
-@settings(deadline=None)
-@given(
-    name=st.sampled_from(sorted(VALID)),
-    damage=st.lists(st.tuples(st.integers(0, 60), st.binary(max_size=3)), max_size=3),
+def decoded(values: Sequence[bytes | None]) -> Messages:
+    return decode_json(values, range(len(values)), COLUMNS)
+
+
+def judged(messages: Messages) -> dict[int, Fields]:
+    """What the lander sees of each message, by offset: whether a value is there, and what it is in its type."""
+    rows = messages.rows
+    typed = rows.select(_cast(rows, name, kind) for name, kind in COLUMNS.items())
+    there = rows.select(pl.col(COLUMNS).is_not_null())
+    return {
+        at: tuple((has, repr(value)) for has, value in zip(*both, strict=True))
+        for at, *both in zip(rows["offset"], there.iter_rows(), typed.iter_rows(), strict=True)
+    }
+
+
+def alone(value: bytes | None) -> Fields | None:
+    """The oracle: the message in a batch of its own; None if it is broken."""
+    return judged(decoded([value])).get(0)
+
+
+def dumped(**fields: Any) -> bytes:
+    return json.dumps(fields).encode()
+
+
+numbers = st.one_of(
+    st.floats().map(json.dumps),
+    st.integers(-(2**66), 2**66).map(str),
+    st.integers(-300, 300).map(str),
+    st.builds("{}e{}".format, st.integers(0, 99), st.integers(-9, 25)),
+    st.sampled_from(["1.0", "-0", "-0.0", "1e400", "1e-400", "01", "+1", ".5", "1.", "1E2", "9" * 320, "9" * 5000]),
 )
-def test_no_damage_to_a_file_raises_and_offsets_stay_apart(
-    folder: Path, name: str, damage: list[tuple[int, bytes]]
-) -> None:
-    content = VALID[name]
-    for at, piece in damage:
-        content = content[:at] + piece + content[at + 1 :]
-    messages = decode(write(folder, name, content))
-    offsets = [*messages.rows["offset"], *messages.broken["offset"]]
-    assert len(set(offsets)) == len(offsets)
-    assert None not in offsets
+strings = st.one_of(
+    st.text(max_size=5).map(json.dumps),
+    st.text(max_size=5).map(lambda value: json.dumps(value, ensure_ascii=False)),
+    st.sampled_from(
+        [
+            r'"12.5"',
+            r'"12"',
+            r'"true"',
+            r'"TRUE"',
+            r'"1"',
+            r'" 1"',
+            r'"1e3"',
+            r'"[1]"',
+            r'"{"',
+            r'"null"',
+            r'"\ud800"',
+            r'"\ude00x"',
+            r'"\\ud800"',
+            r'"\\ud83d\ude00"',
+            r'"\"id\":1"',
+            r'"id\":"',
+            r'"\u0000"',
+            r'"\/"',
+            r'"a : b"',
+            r'"2024-01-01"',
+            r'"2024-01-01 10:00"',
+            r'"2024-02-30T10:00:00"',
+            r'"2024-01-01T10:00:00.5+02:00"',
+            r'"2024/01/01"',
+            r'"id","amount"',
+            r'"NaN"',
+            r'"http://x"',
+        ]
+    ),
+)
+spaces = st.sampled_from([""] * 9 + [" ", "\t", "\r", "  ", "\n"])
+keys = st.sampled_from(
+    [json.dumps(name, ensure_ascii=False) for name in COLUMNS]
+    + ['"z"', r'"\u0069d"', r'"gr\u00f6\u00dfe"', r'"note\""', r'"\"id"', r'"\ud800"', '"idid"', '"ID"']
+)
 
 
-@pytest.mark.parametrize("year", ["0000", "-0500", "+20000"])
-def test_a_year_that_no_calendar_has_is_no_time(year: str) -> None:
-    text = pl.DataFrame({"time": [f"{year}-01-01T00:00:00", "2024-01-01T00:00:00"]})
-    parsed = text.select(within_calendar(_time(pl.col("time")), pl.Datetime("us", "UTC")))["time"]
-    assert [t and t.year for t in parsed] == [None, 2024]
+def objects(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
+    pair = st.tuples(keys, spaces, spaces, values, spaces).map(lambda p: f"{p[0]}{p[1]}:{p[2]}{p[3]}{p[4]}")
+    return st.lists(pair, max_size=5).map(lambda pairs: "{" + ",".join(pairs) + "}")
 
 
-def test_parquet_dates_beyond_the_calendar_cost_their_value_and_no_more(tmp_path: Path) -> None:
-    dates = pl.Series("day", [2**31 - 1, 19723], pl.Int32).cast(pl.Date)
-    times = pl.Series("time", [2**62, 0], pl.Int64).cast(pl.Datetime("us"))
-    pl.DataFrame([dates, times]).write_parquet(tmp_path / "a.parquet")
-    rows = decode(tmp_path / "a.parquet").rows
-    assert rows["day"].to_list() == [None, date(2024, 1, 1)]
-    assert rows["time"].to_list() == [None, datetime(1970, 1, 1)]
+values = st.recursive(
+    st.one_of(numbers, strings, st.sampled_from(["null", "true", "false"])),
+    lambda inner: st.lists(inner, max_size=3).map(lambda items: f"[{', '.join(items)}]") | objects(inner),
+    max_leaves=5,
+)
+odd = objects(values).map(lambda message: message.encode(errors="surrogatepass"))
+good = st.fixed_dictionaries(
+    {"id": st.integers(-9, 9), "amount": st.floats(allow_nan=False, allow_infinity=False), "note": st.text(max_size=3)},
+    optional={"flag": st.booleans() | st.none(), "z": st.just([{"id": 1}]), "at": st.just(GOOD["at"])},
+).map(lambda message: json.dumps(message, separators=(",", ":")).encode())
+broken = st.sampled_from(
+    [
+        None,
+        b"",
+        b" ",
+        b"x",
+        b"[1]",
+        b"1",
+        b"null",
+        b'"id"',
+        b'{"id":1',
+        b'{"id":1}{"id":2}',
+        b'{"id":1}\n{"id":2}',
+        b"{}",
+        b'{"id":1\n}',
+        b'{\n"id" \n:1, "id":2}',
+        b'\xef\xbb\xbf{"id":1}',
+        '{"id":1}'.encode("utf-16"),
+        b'{"note":"\xff"}',
+        b'{"id":1}\x00',
+        b'[{"id":1}]',
+        b'\x0c{"id":1}',
+        b'\n{"id":1}',
+        b'{"id":1}\n',
+        b'{"id":tru}',
+        b"\xff" * 40,
+        b'{"z":' + b"[" * 3000 + b"]" * 3000 + b"}",
+        b'{"z":1e400,"id":1}',
+        b'{"id":1,"z":"\x01"}',
+    ]
+)
 
 
-def test_a_file_whose_name_is_not_utf8_is_read_or_rejected_and_stops_nothing(tmp_path: Path) -> None:
-    name = os.fsdecode(b"\xff.csv")
-    (tmp_path / name).write_bytes(b"id\n1\n")
-    messages = decode(tmp_path / name)
-    assert messages.rows.height + messages.broken.height == 1
-    assert messages.broken.write_json() is not None
+@settings(deadline=None, max_examples=200)
+@given(
+    batch=st.lists(good, max_size=60).flatmap(
+        lambda many: st.lists(st.one_of(odd, broken), max_size=12).flatmap(lambda few: st.permutations(many + few))
+    ),
+    chunk=st.sampled_from([1, 7, 1000]),
+)
+@example(batch=[b'{"id":1,"id":2}', b'{"id":5}'], chunk=1000)
+@example(batch=[b'{"amount":1e400}', b'{"z":NaN}', b'{"id":01}', b'{"id":1}', b"[", b"{}"], chunk=1000)
+@example(batch=[b'{"id":"5"}', b'{"amount":0.1}', b'{"flag":0}', b'{"amount":5e-324}'], chunk=2)
+def test_a_message_is_what_it_is_alone(batch: list[bytes | None], chunk: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(codecs, "_CHUNK", chunk)
+        messages = decoded(batch)
+    expected = {at: found for at, value in enumerate(batch) if (found := alone(value)) is not None}
+    assert judged(messages) == expected
+    assert messages.broken["offset"].to_list() == [at for at in range(len(batch)) if at not in expected]
+    assert messages.raw is not None
+    assert list(messages.raw) == [batch[at] for at in messages.rows["offset"]]
+    texts = [v.decode(errors="replace") if (v := batch[at]) else v and "" for at in messages.broken["offset"]]
+    assert [text or None for text in messages.broken["row"]] == [text or None for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "seen"),
+    [
+        ("1.5", "amount", 1.5),
+        ('"12.5"', "amount", 12.5),
+        ("3", "amount", 3.0),
+        ("true", "amount", None),
+        ('"much"', "amount", None),
+        ("3.0", "id", 3),
+        ("3.5", "id", None),
+        ('"3"', "id", 3),
+        ("9223372036854775807", "id", 2**63 - 1),
+        ("9223372036854775808", "id", None),
+        ("300", "tiny", None),
+        ("1", "flag", True),
+        ("0", "flag", False),
+        ("2", "flag", None),
+        ('"TRUE"', "flag", True),
+        ("12", "note", "12"),
+        ("[1]", "note", "[1]"),
+        ('"\\u00fc \\ud83d\\ude00"', "note", "ü 😀"),
+    ],
+)
+@pytest.mark.parametrize("beside", [b'{"id": 1}', b"broken"], ids=["a good one", "a broken one"])
+def test_a_value_is_read_in_its_type_or_not_at_all(value: str, kind: str, seen: object, beside: bytes) -> None:
+    messages = decoded([beside, f'{{"{kind}": {value}}}'.encode()])
+    there, read = judged(messages)[1][list(COLUMNS).index(kind)]
+    assert (there, read) == (True, repr(seen))
+
+
+@pytest.mark.parametrize("at", [None, 12.5], ids=["native", "beside a value of another type"])
+def test_floats_are_read_to_the_last_bit(at: float | None) -> None:
+    draw = random.Random(0)
+    floats = [draw.random() * 10.0 ** draw.randint(-300, 300) for _ in range(1000)]
+    odd_one = [] if at is None else [dumped(amount=str(at))]
+    rows = decoded([dumped(amount=value) for value in floats] + odd_one).rows
+    assert rows.select(_cast(rows, "amount", pl.Float64()))["amount"].to_list()[:1000] == floats
+
+
+def test_only_the_part_with_a_broken_message_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[object] = []
+    is_object = codecs._is_object
+    monkeypatch.setattr(codecs, "_CHUNK", 100)
+    monkeypatch.setattr(codecs, "_is_object", lambda value: checked.append(value) or is_object(value))
+    messages = decoded([dumped(**GOOD | {"id": n}) for n in range(950)] + [b"{"])
+    assert (messages.rows.height, messages.broken.height) == (950, 1)
+    assert len(checked) == 51
+
+
+@pytest.mark.parametrize("depth", [600, 3000, 100_000])
+def test_a_message_nested_without_end_costs_itself(depth: int) -> None:
+    deep = b'{"z":' + b"[" * depth + b"]" * depth + b"}"
+    messages = decoded([dumped(**GOOD), deep, b'{"z":' + b"[" * depth, dumped(**GOOD)])
+    assert {0, 3} <= set(messages.rows["offset"]) <= {0, 1, 3}
+
+
+def test_a_message_of_ten_megabytes_is_a_message() -> None:
+    rows = decoded([b'{"note":"' + b"x" * 10_000_000 + b'"}', dumped(**GOOD)]).rows
+    assert rows["note"].str.len_bytes().to_list() == [10_000_000, 1]
+
+
+def test_a_field_that_no_message_has_is_null() -> None:
+    rows = decode_json([b'{"id":1}'], [7], {"id": pl.Int64(), "schema_version": pl.Int64()}).rows
+    assert rows.rows(named=True) == [{"id": 1, "schema_version": None, "offset": 7}]
+
+
+def test_broken_messages_say_what_they_are() -> None:
+    messages = decode_json([None, b"\xff{", b'{"id":1}'], pl.Series([4, 6, 9]), COLUMNS)
+    assert messages.broken.rows() == [(4, "no value (tombstone)", None), (6, "not a JSON object", "\ufffd{")]
+    assert messages.rows["offset"].to_list() == [9]
+    assert messages.raw == [b'{"id":1}']
+
+
+def test_no_messages_are_no_rows() -> None:
+    assert (decoded([]).rows.height, decoded([None]).rows.height) == (0, 0)
+    assert decoded([]).rows.columns == [*COLUMNS, "offset"]

@@ -1,17 +1,13 @@
 """A folder of files as a source: each content once, under whatever name, and only when it is complete."""
 
-from hashlib import sha256
 from pathlib import Path
 
 from convergence.arrivals.drop_folder import DropFolder
 from convergence.arrivals.lander import land
+from convergence.arrivals.topics import Span
 from convergence.lake.manifests import Provenance
 from convergence.lake.tables import Lake
-from tests.convergence.arrivals.landing import REJECTED, TABLE, TOPIC, drop, landed, message, rows
-
-
-def application(path: Path) -> str:
-    return f"file/{TOPIC.name}/{sha256(path.read_bytes()).hexdigest()}"
+from tests.convergence.arrivals.landing import REJECTED, TABLE, TOPIC, application, drop, landed, message, rows
 
 
 def test_a_topic_without_a_folder_has_nothing(lake: Lake, tmp_path: Path) -> None:
@@ -104,5 +100,5 @@ def test_only_the_folder_of_the_topic_is_read(lake: Lake, tmp_path: Path) -> Non
 
 def test_what_has_not_landed_is_listed_without_reading_it_as_messages(lake: Lake, tmp_path: Path) -> None:
     path = drop(tmp_path, "a.jsonl", message(1))
-    assert list(DropFolder(tmp_path).unlanded(TOPIC.name, lambda _: None)) == [(application(path), path)]
-    assert list(DropFolder(tmp_path).unlanded(TOPIC.name, lambda _: 1)) == []
+    assert DropFolder(tmp_path).offered(TOPIC, lambda _: None) == [Span(application(path), 0, 1, "a.jsonl")]
+    assert DropFolder(tmp_path).offered(TOPIC, lambda _: 1) == []

@@ -5,7 +5,7 @@ import dagster as dg
 
 from convergence.arrivals.replay import replay
 from convergence_assets._template import arrivals, definitions, features
-from resources.arrivals import Inbox
+from resources.arrivals import Sources
 from resources.lake import LakeIOManager
 
 
@@ -30,7 +30,7 @@ def test_every_day_is_landed_and_made_into_features_with_its_contract_kept(tmp_p
     result = dg.materialize(
         list(definitions.defs.assets or []),  # pyright: ignore
         tags=whole,
-        resources={"lake": lake, "inbox": Inbox(root=str(tmp_path / "inbox"))},
+        resources={"lake": lake, "sources": Sources(inbox=str(tmp_path / "inbox"))},
         instance=dg.DagsterInstance.ephemeral(),
     )
 

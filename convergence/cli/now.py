@@ -1,0 +1,39 @@
+"""`convergence now`: a dataset as of this moment, batch and what has arrived since in one answer."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import click
+
+from convergence.cli.replay import Days
+
+
+@click.command()
+@click.argument("table")
+@click.option("--days", required=True, type=Days(), help="First and last event date, e.g. 2018-08-30..2018-08-31.")
+@click.option("--to", "target", type=click.Path(path_type=Path), help="Write the rows to this Parquet file.")
+def now(table: str, days: tuple[date, date], target: Path | None) -> None:
+    """Show TABLE as a full recomputation at this moment would give it, unlanded messages included."""
+    from convergence.cli import lake
+    from convergence.versions.united import united
+    from convergence_assets.definitions import topics
+    from convergence_assets.definitions import united as views
+    from resources.environments import resources, settings
+
+    known = views()
+    if table not in known:
+        raise click.BadParameter(f"{table!r} is no view of this moment; there are: {', '.join(known)}")
+    first, last = days
+    wanted = [str(first + timedelta(days=n)) for n in range((last - first).days + 1)]
+    (topic,) = (t for t in topics().values() if t.table.split("/")[0] == table.split("/")[0])
+    found = united(lake(), topic, resources(settings())["sources"].all, table, known[table], wanted)
+    click.echo(
+        f"{table} on {first} to {last}: {found.rows.height:,} rows; "
+        f"{len(found.from_batch)} days as the batch made them, {len(found.derived)} derived now, "
+        f"{found.unlanded:,} messages not landed yet"
+    )
+    if target:
+        found.rows.write_parquet(target)
+        click.echo(f"written: {target}")
+    else:
+        click.echo(str(found.rows))

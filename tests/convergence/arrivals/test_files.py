@@ -1,0 +1,237 @@
+"""Every format gives the same messages, and what is broken costs only itself."""
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from convergence.arrivals.acceptance import _time
+from convergence.arrivals.codecs import Messages, within_calendar
+from convergence.arrivals.files import decode
+
+Row = dict[str, Any]
+
+WANTED = {"id": pl.Int64(), "at": pl.Datetime("us"), "amount": pl.Float64(), "flag": pl.Boolean(), "note": pl.String()}
+
+ROWS: list[Row] = [
+    {"id": 1, "at": "2024-01-01T10:00:00", "amount": 3.5, "flag": True, "note": 'a "quoted", text'},
+    {"id": 2, "at": "2024-01-01T10:00:01", "amount": 0.25, "flag": False, "note": "two\nlines"},
+    {"id": 3, "at": "2024-01-01T10:00:02", "amount": None, "flag": True, "note": None},
+]
+
+
+def as_parquet(path: Path, rows: Sequence[Row]) -> Path:
+    pl.DataFrame(list(rows)).write_parquet(path.with_suffix(".parquet"))
+    return path.with_suffix(".parquet")
+
+
+def as_csv(path: Path, rows: Sequence[Row]) -> Path:
+    pl.DataFrame(list(rows)).write_csv(path.with_suffix(".csv"))
+    return path.with_suffix(".csv")
+
+
+def as_jsonl(path: Path, rows: Sequence[Row]) -> Path:
+    return write(path.parent, "rows.jsonl", "\n".join(json.dumps(row) for row in rows))
+
+
+def write(folder: Path, name: str, content: str | bytes) -> Path:
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    return folder / name
+
+
+def decoded(path: Path) -> Messages:
+    return decode(path, WANTED)
+
+
+def as_text(messages: Messages) -> list[Row]:
+    return [
+        {k: None if v is None else str(v).lower() if k == "flag" else str(v) for k, v in row.items()}
+        for row in messages.rows.iter_rows(named=True)
+    ]
+
+
+@pytest.mark.parametrize("written", [as_parquet, as_csv, as_jsonl])
+def test_every_format_gives_the_same_messages(tmp_path: Path, written: Callable[[Path, Sequence[Row]], Path]) -> None:
+    messages = decoded(written(tmp_path / "rows", ROWS))
+    expected = [{k: None if v is None else str(v) for k, v in row.items()} for row in ROWS]
+    assert as_text(messages) == [
+        row | {"flag": row["flag"].lower(), "offset": str(offset)} for offset, row in enumerate(expected)
+    ]
+    assert messages.broken.is_empty()
+
+
+def test_a_compressed_csv_gives_the_same_messages_as_the_plain_one(tmp_path: Path) -> None:
+    plain = decoded(as_csv(tmp_path / "rows", ROWS))
+    zipped = decoded(write(tmp_path, "zipped.csv.gz", gzip.compress((tmp_path / "rows.csv").read_bytes())))
+    assert zipped.rows.equals(plain.rows)
+
+
+def test_a_broken_json_line_costs_that_line_and_keeps_its_offset(tmp_path: Path) -> None:
+    lines = ['{"id": 1}', "{not json", "[1, 2]", '{"id": 4}', '"text"', "null", '{"id": 7}']
+    messages = decoded(write(tmp_path, "rows.jsonl", "\n".join(lines)))
+    assert messages.rows.select("id", "offset").rows() == [(1, 0), (4, 3), (7, 6)]
+    assert messages.broken.rows() == [(n, "not a JSON object", lines[n]) for n in (1, 2, 4, 5)]
+
+
+def test_blank_json_lines_are_no_messages(tmp_path: Path) -> None:
+    assert decoded(write(tmp_path, "rows.jsonl", '\n{"id": 1}\n\n  \r\n{"id": 2}\n')).rows["offset"].to_list() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"[" * 100_000,
+        b'{"id": ' + b"9" * 5000 + b"}",
+        b'{"id": "\xff"}',
+        b'{"id": 1\x00}',
+        b"\x00\x00\x00",
+    ],
+    ids=["nested without end", "endless number", "not UTF-8", "NUL outside text", "NULs"],
+)
+def test_a_hostile_json_line_costs_that_line(tmp_path: Path, line: bytes) -> None:
+    messages = decoded(write(tmp_path, "rows.jsonl", b'{"id": 1}\n' + line + b'\n{"id": 3}\n'))
+    assert messages.rows["offset"].to_list() == [0, 2]
+    assert messages.broken["offset"].to_list() == [1]
+    assert messages.broken["row"].to_list() == [line.decode(errors="replace")]
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.csv"])
+def test_a_byte_order_mark_is_no_part_of_the_first_field(tmp_path: Path, name: str) -> None:
+    text = {"rows.jsonl": '{"id": 1}\n{"id": 2}', "rows.csv": "id\n1\n2\n"}[name]
+    messages = decoded(write(tmp_path, name, b"\xef\xbb\xbf" + text.encode()))
+    assert messages.rows["id"].cast(pl.Int64).to_list() == [1, 2]
+
+
+@pytest.mark.parametrize("name", ["empty.jsonl", "empty.csv", "header.csv"])
+def test_a_file_without_messages_has_none(tmp_path: Path, name: str) -> None:
+    messages = decoded(write(tmp_path, name, "id,at\n" if name == "header.csv" else b""))
+    assert (messages.rows.height, messages.broken.height) == (0, 0)
+
+
+def test_a_broken_csv_line_costs_that_line_and_keeps_its_offset(tmp_path: Path) -> None:
+    content = b'id,note\n1,"a\nb"\n2,x,too,many\n3,\xff\n4\n5,y\n'
+    messages = decoded(write(tmp_path, "rows.csv", content))
+    assert messages.rows.rows() == [("1", "a\nb", 0), ("4", None, 3), ("5", "y", 4)]
+    assert messages.broken.rows() == [
+        (1, "not a line of this CSV", "2,x,too,many"),
+        (2, "not a line of this CSV", "3,?"),
+    ]
+
+
+def test_broken_lines_of_a_compressed_csv_cost_those_lines(tmp_path: Path) -> None:
+    messages = decoded(write(tmp_path, "rows.csv.gz", gzip.compress(b"\xef\xbb\xbfid\n1\n2,3\n4\n")))
+    assert messages.rows.rows() == [("1", 0), ("4", 2)]
+    assert messages.broken["offset"].to_list() == [1]
+
+
+def test_a_nul_byte_in_a_csv_stays_in_its_own_field(tmp_path: Path) -> None:
+    messages = decoded(write(tmp_path, "rows.csv", b"id,note\n1,a\x00b\n2,c\n"))
+    assert messages.rows["note"].to_list() == ["a\x00b", "c"]
+
+
+def test_a_field_named_offset_does_not_move_a_message(tmp_path: Path) -> None:
+    for path in (
+        write(tmp_path, "a.jsonl", '{"offset": "x", "id": 1}\n{"offset": 7, "id": 2}'),
+        write(tmp_path, "a.csv", "offset,id\nx,1\n7,2\n"),
+        as_parquet(tmp_path / "a", [{"offset": "x", "id": 1}, {"offset": "7", "id": 2}]),
+    ):
+        assert decoded(path).rows["offset"].to_list() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.xlsx", b"PK", "unknown file type: expected .parquet, .csv, .csv.gz, .jsonl"),
+        ("no-ending", b"id\n1", "unknown file type: expected .parquet, .csv, .csv.gz, .jsonl"),
+        ("a.parquet", b"PAR1 and then nothing", "unreadable file: ComputeError"),
+        ("a.parquet", b"", "unreadable file: ComputeError"),
+        ("a.csv.gz", gzip.compress(b"id\n1\n" * 1000, mtime=0)[:-20], "unreadable file: OSError"),
+        ("a.csv", b'id,note\n1,"never closed\n2,x,3\n', "unreadable file: Error"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_one_broken_message(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    messages = decoded(write(tmp_path, name, content))
+    assert messages.rows.is_empty()
+    assert messages.broken.rows() == [(0, reason, name)]
+
+
+def test_parquet_columns_of_unusual_types_are_text(tmp_path: Path) -> None:
+    frame = pl.DataFrame(
+        {
+            "binary": [b"\xff", None],
+            "list": [[1, 2], None],
+            "struct": [{"a": b"\xff"}, None],
+            "time": [time(1, 2), None],
+            "category": pl.Series(["x", None], dtype=pl.Categorical),
+            "day": [date(2024, 1, 1), None],
+            "at": [datetime(2024, 1, 1), None],
+        }
+    )
+    frame.write_parquet(tmp_path / "a.parquet")
+    rows = decoded(tmp_path / "a.parquet").rows
+    assert rows.row(0)[:5] == ("b'\\xff'", "[1, 2]", "{'a': b'\\xff'}", "01:02:00", "x")
+    assert rows.row(0)[5:7] == (date(2024, 1, 1), datetime(2024, 1, 1))
+    assert rows.row(1) == (None,) * 7 + (1,)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("damaged")
+
+
+VALID = {
+    "a.jsonl": b'{"id": 1, "note": "x"}\n{"id": 2}\n',
+    "a.csv": b'id,note\n1,"x, y"\n2,z\n',
+    "a.csv.gz": gzip.compress(b"id,note\n1,x\n2,y\n", mtime=0),
+}
+
+
+@settings(deadline=None)
+@given(
+    name=st.sampled_from(sorted(VALID)),
+    damage=st.lists(st.tuples(st.integers(0, 60), st.binary(max_size=3)), max_size=3),
+)
+def test_no_damage_to_a_file_raises_and_offsets_stay_apart(
+    folder: Path, name: str, damage: list[tuple[int, bytes]]
+) -> None:
+    content = VALID[name]
+    for at, piece in damage:
+        content = content[:at] + piece + content[at + 1 :]
+    messages = decoded(write(folder, name, content))
+    offsets = [*messages.rows["offset"], *messages.broken["offset"]]
+    assert len(set(offsets)) == len(offsets)
+    assert None not in offsets
+
+
+@pytest.mark.parametrize("year", ["0000", "-0500", "+20000"])
+def test_a_year_that_no_calendar_has_is_no_time(year: str) -> None:
+    text = pl.DataFrame({"time": [f"{year}-01-01T00:00:00", "2024-01-01T00:00:00"]})
+    parsed = text.select(within_calendar(_time(pl.col("time")), pl.Datetime("us", "UTC")))["time"]
+    assert [t and t.year for t in parsed] == [None, 2024]
+
+
+def test_parquet_dates_beyond_the_calendar_cost_their_value_and_no_more(tmp_path: Path) -> None:
+    dates = pl.Series("day", [2**31 - 1, 19723], pl.Int32).cast(pl.Date)
+    times = pl.Series("time", [2**62, 0], pl.Int64).cast(pl.Datetime("us"))
+    pl.DataFrame([dates, times]).write_parquet(tmp_path / "a.parquet")
+    rows = decoded(tmp_path / "a.parquet").rows
+    assert rows["day"].to_list() == [None, date(2024, 1, 1)]
+    assert rows["time"].to_list() == [None, datetime(1970, 1, 1)]
+
+
+def test_a_file_whose_name_is_not_utf8_is_read_or_rejected_and_stops_nothing(tmp_path: Path) -> None:
+    name = os.fsdecode(b"\xff.csv")
+    (tmp_path / name).write_bytes(b"id\n1\n")
+    messages = decoded(tmp_path / name)
+    assert messages.rows.height + messages.broken.height == 1
+    assert messages.broken.write_json() is not None
