@@ -27,12 +27,13 @@ format: .venv/development  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/development  ## Measure against hand-written code; writes docs/benchmarks.md
+bench: .venv/bench  ## Measure against hand-written code; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
 lock: .venv/uv  ## Resolve the lock files again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -o requirements-dev.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements-dev.lock $(LOCK) -o requirements.lock
+	$(BIN)/uv pip compile pyproject.toml --group bench -c requirements-dev.lock $(LOCK) -o requirements-bench.lock
 
 clean:  ## Remove the environment and all state
 	rm -rf .venv .convergence
@@ -54,4 +55,8 @@ LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url 
 
 .venv/development: .venv/runtime requirements-dev.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/bench: .venv/development requirements-bench.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-bench.lock
 	@touch $@

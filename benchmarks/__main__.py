@@ -8,15 +8,25 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from functools import partial
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
 
 from benchmarks.measure import Section, measured
 
-SECTIONS = ("backfill", "content_hash", "code_location", "point_in_time", "windows", "reconcile")
+SECTIONS = (
+    "backfill",
+    "content_hash",
+    "code_location",
+    "point_in_time",
+    "windows",
+    "reconcile",
+    "streaming",
+    "latency",
+    "micro_commits",
+)
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
-LIBRARIES = ("dagster", "polars", "deltalake", "pandera", "numpy")
+LIBRARIES = ("dagster", "polars", "deltalake", "pandera", "numpy", "confluent-kafka", "pyspark")
 HEADER = "| case | ours: wall (CPU) | reference: wall (CPU) | wall ratio (min-max) | CPU ratio (min-max) | goal | |"
 
 
@@ -43,7 +53,8 @@ def main() -> None:
 
 def text(section: Section) -> str:
     """A section as a Markdown table."""
-    lines = [f"## {section.title}", "", section.protocol, "", HEADER, "|---|---|---|---|---|---|---|"]
+    lines = [f"## {section.title}", "", section.protocol]
+    lines += ["", HEADER, "|---|---|---|---|---|---|---|"] if section.rows else []
     for row in section.rows:
         verdict = {None: "", True: "met", False: "**missed**"}[row.met]
         lines.append(f"| {row.case} | {row.ours} | {row.reference} | {row.wall} | {row.cpu} | {row.goal} | {verdict} |")
@@ -56,11 +67,19 @@ def about() -> list[str]:
     return [
         f"- machine: {os.cpu_count()} cores, {memory:.0f} GiB, {platform.platform()}",
         f"- Python {platform.python_version()}",
-        f"- versions: {', '.join(f'{name} {version(name)}' for name in LIBRARIES)}",
+        f"- versions: {', '.join(f'{name} {installed(name)}' for name in LIBRARIES)}",
         f"- revision: {revision()}",
         f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         f"- command: `{shlex.join(['python', '-m', 'benchmarks', *sys.argv[1:]])}`",
     ]
+
+
+def installed(library: str) -> str:
+    """A library's version, or that there is none: pyspark is only here under `make bench`."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def report(sections: list[Section], machine: list[str], began: str) -> str:

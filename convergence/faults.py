@@ -33,7 +33,7 @@ def arm(text: str) -> None:
     Raises SettingsError for what there is not.
     """
     point, number, action, file, *_ = [*text.split(":", 3), "", "", ""]
-    if point not in POINTS or not number.isdigit() or action not in _ACTIONS:
+    if point not in POINTS or not number.isdigit() or int(number) < 1 or action not in _ACTIONS:
         raise SettingsError(
             f"fault {text!r}: expected POINT:PASS:ACTION[:FILE], of {', '.join(POINTS)} and {', '.join(_ACTIONS)}"
         )

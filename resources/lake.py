@@ -17,6 +17,7 @@ from deltalake import DeltaTable
 
 from convergence.errors import ConcurrentWrite, ConvergenceError, TableMissing
 from convergence.lake.contracts import Contract, Judged, judge
+from convergence.lake.generations import FIRST
 from convergence.lake.manifests import InputRead, Provenance, build_manifest, inputs_digest, record, states
 from convergence.lake.quarantine import quarantine
 from convergence.lake.tables import WHOLE, Lake, rows_of
@@ -57,11 +58,13 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
     root: str
     storage_options: dict[str, str] = {}
+    generations: dict[str, int] = {}  # tables to be read and written in another generation than counts now
 
     @cached_property
     def lake(self) -> Lake:
-        """The plain store behind this resource."""
-        return Lake(self.root, self.storage_options)
+        """The plain store behind this resource. Dagster makes one per run and per tick: each sees the newest switch."""
+        lake = Lake(self.root, self.storage_options)
+        return lake.at(self.generations) if self.generations else lake
 
     def handle_output(self, context: dg.OutputContext, obj: LakeWrite | None) -> None:
         """Commit the partitions at once, then record their manifest; None: the asset has committed by itself."""
@@ -102,7 +105,8 @@ def read_snapshot(
     if days is None and WHOLE not in held:
         hashes = {k: s.content_hash for k, s in sorted(held.items())}
     origins = sorted({o for k in hashes for o in held[k].origins})
-    return Snapshot(rows_of(handle, days), InputRead(handle.version(), hashes), origins, partitions_def)
+    read = InputRead(handle.version(), hashes, lake.generation(table))
+    return Snapshot(rows_of(handle, days), read, origins, partitions_def)
 
 
 def lake_asset(
@@ -200,11 +204,17 @@ class _Run:
         newest = next(self.lake.commits(self.table, base.version() - 1), None) if base else None
         if newest and not newest.manifest["partitions"].keys().isdisjoint(self.keys):
             for up, read in newest.manifest["inputs"].items():
-                if up in self.provenance.inputs and read["version"] > self.provenance.inputs[up].version:
+                if up in self.provenance.inputs and self._is_newer(up, read):
                     raise ConcurrentWrite(
                         f"{self.table} was made from a newer {up} after this run had read it. Run it again."
                     )
         return base
+
+    def _is_newer(self, up: str, read: Mapping[str, Any]) -> bool:
+        mine = self.provenance.inputs[up]
+        if read.get("generation", FIRST) == mine.generation:
+            return read["version"] > mine.version
+        return self.lake.newest().generation(up) != mine.generation  # it was switched after this run had read it
 
     def events(self, judged: Judged, base: DeltaTable | None, describe: Describe | None) -> Iterator[Any]:
         """Write the good partitions, quarantine the bad ones, and report each; raises Failure if any was bad."""

@@ -29,7 +29,9 @@ def fail_orphans(instance: dg.DagsterInstance) -> list[str]:
     return [run.run_id for run in orphans]
 
 
-def report_unrecorded(instance: dg.DagsterInstance, lake: Lake, nodes: Iterable[Node]) -> int:
+def report_unrecorded(
+    instance: dg.DagsterInstance, lake: Lake, nodes: Iterable[Node], *, why: str | None = None
+) -> int:
     """Tell Dagster of partitions that were committed by a run which ended before it could; returns how many."""
     nodes = list(nodes)
     held = states(lake, [n.table for n in nodes])
@@ -42,7 +44,7 @@ def report_unrecorded(instance: dg.DagsterInstance, lake: Lake, nodes: Iterable[
         for partition, state in held[node.table].items():
             if partition == WHOLE or known.get(partition, {}).get(_DATA_VERSION) == state.content_hash:
                 continue
-            recorded = f"later: run {state.run_id} ended between its commit and this event"
+            recorded = why or f"later: run {state.run_id} ended between its commit and this event"
             for event in partition_events(key, partition, state, recorded=recorded):
                 instance.report_runless_asset_event(event)
             reported += 1

@@ -37,7 +37,7 @@ def reconcile(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
     assert context.repository_def
     nodes = lake_nodes(s for a in context.repository_def.assets_defs_by_key.values() for s in a.specs)
     lake = context.resources.lake.lake
-    stale = stale_partitions(_rebuilt(nodes), states(lake, [n.table for n in nodes]))
+    stale = stale_partitions(_rebuilt(nodes), states(lake, [n.table for n in nodes]), lake.generations)
     asked: dict[str, str] = json.loads(context.cursor or "{}")
     running = _running(context.instance)
     ready = [s for s in stale if s.ready and (s.table, s.partition) not in running]

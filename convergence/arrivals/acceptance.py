@@ -12,14 +12,17 @@ from convergence.arrivals.topics import ARRIVED, BROKER_TIME, SCHEMA_VERSION, To
 from convergence.lake.contracts import reasons, schema_of
 from convergence.lake.tables import DAY
 
-REJECTED = pl.Schema({"source": pl.String(), **BROKEN})
+# What was said beside a message's text, its header and the broker's time, is kept: it may be tried again
+REJECTED = pl.Schema(
+    {"source": pl.String(), **BROKEN, SCHEMA_VERSION: pl.String(), "broker_time": pl.Datetime("us", "UTC")}
+)
 
 _PROBLEM = "problem"
 
 
 @dataclass(frozen=True)
 class Sorted:
-    """Messages of a batch as rows: accepted, late (the contract's columns), rejected (source, offset, reason, row)."""
+    """Messages of a batch as rows: accepted and late have the contract's columns, rejected those of REJECTED."""
 
     accepted: pl.DataFrame
     late: pl.DataFrame
@@ -32,13 +35,17 @@ def sort_out(topic: Topic, messages: Mapping[str, Messages]) -> Sorted:
     rules = [pl.col(_PROBLEM), *_time_rules(topic), pl.lit(_broken_rules(topic, typed.drop(_PROBLEM)))]
     reason = typed.select(pl.concat_str(rules, separator="; ", ignore_nulls=True).alias("reason"))["reason"]
     good = typed.drop(_PROBLEM)
-    rejected = pl.DataFrame(schema=REJECTED)
+    rejected = []
     if (bad := (reason != "")).any():
         texts = _texts(list(messages.values()), bad)
-        rejected = good.filter(bad).select("source", OFFSET).with_columns(reason=reason.filter(bad), row=texts)
+        beside = pl.concat([_beside(m.rows) for m in messages.values()]).filter(bad)
+        found = good.filter(bad).select("source", OFFSET).with_columns(reason=reason.filter(bad), row=texts)
+        rejected.append(found.hstack(beside))
         good = good.filter(~bad)
-    broken = [m.broken.select(pl.lit(a).alias("source"), *BROKEN) for a, m in messages.items() if m.broken.height]
-    rejected = pl.concat([rejected, *broken]).sort("source", OFFSET)
+    for application, m in messages.items():
+        broken = m.broken.select(pl.lit(application).alias("source"), *BROKEN)
+        rejected.append(broken.hstack(_beside(m.broken)))
+    rejected = pl.concat(rejected).select(REJECTED.names()).sort("source", OFFSET)
     is_late = good.select(pl.col(ARRIVED) - pl.col("event_time") > topic.late_after).to_series()
     return (
         Sorted(good.filter(~is_late), good.filter(is_late), rejected)
@@ -83,6 +90,12 @@ def _typed(topic: Topic, application: str, messages: Messages) -> pl.DataFrame:
     return typed.with_columns(pl.col("event_time").dt.date().alias(DAY)).select(
         *schema.names(), pl.when(problem != "").then(problem).alias(_PROBLEM)
     )
+
+
+def _beside(rows: pl.DataFrame) -> pl.DataFrame:
+    names = {SCHEMA_VERSION: SCHEMA_VERSION, "broker_time": BROKER_TIME}
+    said = {new: pl.col(name) if name in rows.columns else pl.lit(None) for new, name in names.items()}
+    return rows.with_columns(what.cast(REJECTED[new]).alias(new) for new, what in said.items()).select(*names)
 
 
 def _time_rules(topic: Topic) -> list[pl.Expr]:

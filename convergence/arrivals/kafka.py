@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any
 
@@ -23,13 +23,13 @@ from confluent_kafka import (
     TopicCollection,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from convergence.arrivals.codecs import CODECS, OFFSET, Messages
-from convergence.arrivals.topics import BROKER_TIME, SCHEMA_VERSION, Arrived, NextOffset, Span, Topic
+from convergence.arrivals.topics import BROKER_TIME, SCHEMA_VERSION, Arrived, NextOffset, Span, Topic, with_beside
 from convergence.errors import ArrivalError, BrokerUnreachable
 
-_CLIENT = {
+_CLIENT: dict[str, Any] = {
     "socket.connection.setup.timeout.ms": 5_000,
     "reconnect.backoff.max.ms": 2_000,
     "log_level": 0,  # librdkafka writes to stderr by itself; errors reach us through error_cb
@@ -48,6 +48,7 @@ _CONSUMER = _CLIENT | {
 _CHUNK = 500  # messages taken from the client at once: fewer than set off the garbage collector
 _NEW_PARTITIONS = 30.0  # seconds between two looks for new partitions
 _SILENCE = 30.0  # seconds without a message, though there are some, after which a bounded read gives up
+_UTC = pl.Datetime("us", "UTC")
 _log = logging.getLogger(__name__)
 
 
@@ -88,7 +89,7 @@ class Kafka:
             looked = time.monotonic()
             while True:
                 yield reader.take(rows, seconds)
-                if time.monotonic() - looked > _NEW_PARTITIONS and not reader.down:
+                if time.monotonic() - looked > _NEW_PARTITIONS:
                     with suppress(BrokerUnreachable):
                         reader.take_up(self._spans(topic, landed))
                     looked = time.monotonic()
@@ -115,13 +116,12 @@ class Kafka:
             described = admin.describe_topics(TopicCollection([topic]), **limit)[topic].result(self.timeout)
             partitions = [TopicPartition(topic, p.id) for p in described.partitions]
             committed = limit | {"isolation_level": IsolationLevel.READ_COMMITTED}
-            firsts, ends = (
-                {p.partition: f.result(self.timeout).offset for p, f in admin.list_offsets(question, **how).items()}
-                for question, how in (
-                    (dict.fromkeys(partitions, OffsetSpec.earliest()), limit),
-                    (dict.fromkeys(partitions, OffsetSpec.latest()), committed),
-                )
-            )
+            sought: list[tuple[Any, dict[str, Any]]] = [
+                (OffsetSpec.earliest(), limit),
+                (OffsetSpec.latest(), committed),
+            ]
+            asked = [admin.list_offsets(dict.fromkeys(partitions, where), **how) for where, how in sought]  # pyright: ignore[reportArgumentType]
+            firsts, ends = ({p.partition: f.result(self.timeout).offset for p, f in found.items()} for found in asked)
         except (KafkaException, FutureTimeout) as error:
             reason = error.args[0] if error.args else None
             if isinstance(reason, KafkaError) and reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
@@ -152,8 +152,14 @@ class _Reader:
         return any(self.position[p] < span.end for p, span in self.spans.items())
 
     def take_up(self, spans: Iterable[Span]) -> None:
-        """Begin to read the partitions among these that are new."""
+        """Begin to read the partitions among these that are new. Raises ArrivalError if the log was made anew."""
+        self._answered()
         for partition, span in _by_partition(spans).items():
+            if partition in self.spans and span.application != self.spans[partition].application:
+                raise ArrivalError(
+                    f"{self.kafka.name}: {self.topic.name} was deleted and made anew while it was read: look what of "
+                    f"the former log has landed, then `convergence land {self.topic.name} --accept-loss`"
+                )
             if partition not in self.spans:
                 self.spans[partition], self.position[partition] = span, span.start
                 self.consumer.incremental_assign([TopicPartition(self.topic.name, partition, span.start)])
@@ -170,6 +176,7 @@ class _Reader:
                 where = f"{self.kafka.name}: {self.topic.name}"
                 raise BrokerUnreachable(f"{where} holds more, but for {seconds:g} s nothing came: is the broker up?")
             chunk = self.consumer.consume(min(_CHUNK, rows - count), min(left, 0.1))
+            self._check(chunk)
             for partition in sorted({_partition(m) for m in chunk}):
                 count += self._keep(partition, [m for m in chunk if m.partition() == partition], held[partition])
             if chunk and not self.endless:
@@ -178,11 +185,8 @@ class _Reader:
 
     def _keep(self, partition: int, chunk: list[Message], held: "_Held") -> int:
         messages = [m for m in chunk if m.error() is None]
-        if len(messages) < len(chunk):
-            self._check([m for m in chunk if m.error() is not None])
-        if messages and self.down:
-            self.down = False
-            _log.warning("%s answers again", self.kafka.name)
+        if messages:
+            self._answered()
         end, last = self.spans[partition].end, chunk[-1]
         if not self.endless and _offset(last) >= end:
             messages = [m for m in messages if _offset(m) < end]
@@ -201,11 +205,17 @@ class _Reader:
         span = Span(known.application, start, end, known.origin, known.log)
         return Arrived(span, lambda: _decode(self.topic, held), max(high - end, 0))
 
-    def _check(self, errors: list[Message]) -> None:
-        for message in errors:
+    def _check(self, chunk: list[Message]) -> None:
+        for message in chunk:
             error = message.error()
-            if error.code() != KafkaError._PARTITION_EOF and not error.retriable():
-                raise ArrivalError(f"{self.kafka.name}: {self.topic.name}/{message.partition()}: {error.str()}")
+            if error and error.code() != KafkaError._PARTITION_EOF:
+                where = f"{self.kafka.name}: {self.topic.name}/{message.partition()}"
+                raise ArrivalError(f"{where}: {error.str()}. Land again: it says what is missing")
+
+    def _answered(self) -> None:
+        if self.down:
+            self.down = False
+            _log.warning("%s answers again", self.kafka.name)
 
     def _on_error(self, error: KafkaError) -> None:
         if error.code() == KafkaError._ALL_BROKERS_DOWN and not self.down:
@@ -234,18 +244,12 @@ class _Held:
 
 def _decode(topic: Topic, held: _Held) -> Messages:
     decoded = CODECS[topic.codec](held.values, held.offsets, topic.columns)
-    said: dict[str, list[Any]] = {}
+    said: dict[str, Any] = {}
     if any(held.headers):
         said[SCHEMA_VERSION] = [_version(headers) for headers in held.headers]
     if held.timestamps:
-        said[BROKER_TIME] = [at * 1000 if kind else None for kind, at in held.timestamps]
-    if not said:
-        return decoded
-    beside = pl.DataFrame({OFFSET: held.offsets, **said}, schema_overrides={OFFSET: pl.Int64})
-    if BROKER_TIME in said:
-        beside = beside.with_columns(pl.col(BROKER_TIME).cast(pl.Datetime("us", "UTC")))
-    rows = decoded.rows.drop(SCHEMA_VERSION, strict=False) if SCHEMA_VERSION in said else decoded.rows
-    return replace(decoded, rows=rows.join(beside, on=OFFSET, how="left", maintain_order="left"))
+        said[BROKER_TIME] = pl.Series([at * 1000 if kind else None for kind, at in held.timestamps], dtype=_UTC)
+    return with_beside(decoded, pl.DataFrame({OFFSET: held.offsets, **said})) if said else decoded
 
 
 def _version(headers: Any) -> str | None:

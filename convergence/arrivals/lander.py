@@ -15,7 +15,7 @@ from deltalake import DeltaTable
 
 from convergence.arrivals.acceptance import Sorted, sort_out
 from convergence.arrivals.topics import Arrived, Source, Span, Stream, Topic
-from convergence.errors import ArrivalError, ConcurrentWrite
+from convergence.errors import ArrivalError, ConcurrentWrite, TableMissing
 from convergence.faults import fault
 from convergence.lake.maintenance import compact
 from convergence.lake.manifests import Provenance, build_manifest, record
@@ -94,13 +94,16 @@ def follow(
             done = lander.land(batch) if batch else Landed()
             commits += done.commits
             if done.commits and commits % COMPACT_AFTER == 0 and (merging is None or merging.done()):
-                merging = housekeeper.submit(_merge_small_files, lake, topic.table)
+                if merging:
+                    merging.result()  # merging that failed stops the lander: commits would become ever slower
+                merging = housekeeper.submit(_merge_small_files, lake, topic)
             yield done, sum(arrived.behind for arrived in batch)
 
 
-def _merge_small_files(lake: Lake, table: str) -> None:
-    with suppress(ConcurrentWrite):  # a partition was replaced meanwhile: the next time will do
-        compact(lake, table)
+def _merge_small_files(lake: Lake, topic: Topic) -> None:
+    for table in topic.tables:
+        with suppress(ConcurrentWrite, TableMissing):  # a partition was replaced meanwhile: the next time will do
+            compact(lake, table)
 
 
 def read_ahead(batches: Iterator[_T]) -> Iterator[_T]:
@@ -152,6 +155,7 @@ class Lander:
             self._append(f"{table}_late", rows.late, spans, made, dated=True)
         fault("before_data")
         begun = self._append(table, rows.accepted, spans, made, dated=True)
+        self._lost.clear()  # it is on record
         fault("after_data")
         return _landed(rows, spans, begun)
 
@@ -244,7 +248,7 @@ def _landed(rows: Sorted, spans: Sequence[Span], begun: Mapping[str, int]) -> La
         for part in (rows.accepted, rows.late, rows.rejected)
     )
     return Landed(
-        messages=sum(s.end - begun[s.application] for s in spans if s.application in begun),
+        messages=accepted.height + late.height + rejected.height,
         accepted=accepted.height,
         late=late.height,
         rejected=rejected.height,

@@ -10,8 +10,9 @@ from functools import partial
 
 import polars as pl
 
+from convergence.arrivals.acceptance import REJECTED
 from convergence.arrivals.codecs import CODECS, OFFSET, Messages
-from convergence.arrivals.topics import Arrived, NextOffset, Span, Topic
+from convergence.arrivals.topics import BROKER_TIME, SCHEMA_VERSION, Arrived, NextOffset, Span, Topic, with_beside
 from convergence.lake.tables import Lake
 
 
@@ -24,24 +25,35 @@ class Rejected:
 
     def offered(self, topic: Topic, landed: NextOffset) -> list[Span]:
         """Each former source with rejected messages that have not been tried again, from the first to the last."""
-        return [span for span, _ in self._waiting(topic, landed)]
+        return [span for span, _ in self._spans(topic, landed)]
 
     def batches(self, topic: Topic, landed: NextOffset, rows: int) -> Iterator[list[Arrived]]:
         """All that wait, a former source at a time."""
-        for span, waiting in self._waiting(topic, landed):
+        for span, waiting in self._spans(topic, landed):
             yield [Arrived(span, partial(_decode, topic, waiting))]
 
-    def _waiting(self, topic: Topic, landed: NextOffset) -> Iterator[tuple[Span, pl.DataFrame]]:
+    def waiting(self, topic: Topic, landed: NextOffset) -> pl.DataFrame:
+        """The messages that have not been tried again, with the columns of REJECTED, by source and offset.
+
+        Those tried without success wait as messages of their last trial.
+        """
         table = f"{topic.table}_rejected"
         if self.lake.open(table) is None:
-            return
-        held = self.lake.scan(table).select("source", OFFSET, "row").sort("source", OFFSET).collect()
-        for (source,), rows in held.partition_by("source", as_dict=True, maintain_order=True).items():
+            return pl.DataFrame(schema=REJECTED)
+        held = pl.concat([pl.LazyFrame(schema=REJECTED), self.lake.scan(table)], how="diagonal").collect()
+        sources = held["source"].unique().to_list()
+        tried = pl.DataFrame(
+            {"source": sources, "tried": [landed(again(source)) or 0 for source in sources]},
+            schema={"source": pl.String, "tried": pl.Int64},
+        )
+        waits = held.join(tried, on="source").filter(pl.col(OFFSET) >= pl.col("tried"))
+        return waits.select(REJECTED.names()).sort("source", OFFSET)
+
+    def _spans(self, topic: Topic, landed: NextOffset) -> Iterator[tuple[Span, pl.DataFrame]]:
+        waiting = self.waiting(topic, landed)
+        for (source,), rows in waiting.partition_by("source", as_dict=True, maintain_order=True).items():
             application = again(str(source))
-            start = landed(application) or 0
-            waiting = rows.filter(pl.col(OFFSET) >= start)
-            if waiting.height:
-                yield Span(application, start, int(waiting[OFFSET][-1]) + 1, self.name), waiting
+            yield Span(application, landed(application) or 0, int(rows[OFFSET][-1]) + 1, self.name), rows
 
 
 def again(source: str) -> str:
@@ -52,4 +64,5 @@ def again(source: str) -> str:
 
 def _decode(topic: Topic, waiting: pl.DataFrame) -> Messages:
     values = [None if text is None else text.encode() for text in waiting["row"]]
-    return CODECS[topic.codec](values, waiting[OFFSET], topic.columns)
+    said = waiting.select(OFFSET, SCHEMA_VERSION, pl.col("broker_time").alias(BROKER_TIME))
+    return with_beside(CODECS[topic.codec](values, waiting[OFFSET], topic.columns), said)

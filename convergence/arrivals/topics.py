@@ -1,14 +1,14 @@
 """What a topic carries and how its messages become rows, and what any source of messages can be asked."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Protocol
 
 import polars as pl
 
-from convergence.arrivals.codecs import Messages
+from convergence.arrivals.codecs import OFFSET, Messages
 from convergence.lake.contracts import Contract, schema_of
 from convergence.lake.tables import DAY
 
@@ -79,6 +79,22 @@ class Arrived:
     span: Span
     decode: Callable[[], Messages]
     behind: int = 0  # messages that the partition holds after these
+
+
+def with_beside(messages: Messages, said: pl.DataFrame) -> Messages:
+    """The messages with what was said beside them: `offset`, and of SCHEMA_VERSION and BROKER_TIME what is known.
+
+    Where nothing was said of the version, that in the message counts.
+    """
+    said = said.cast({OFFSET: pl.Int64, **({SCHEMA_VERSION: pl.String} if SCHEMA_VERSION in said.columns else {})})
+    rows, broken = (
+        part.join(said, on=OFFSET, how="left", maintain_order="left", suffix=".beside")
+        for part in (messages.rows, messages.broken)
+    )
+    if (beside := f"{SCHEMA_VERSION}.beside") in rows.columns:
+        version = pl.coalesce(beside, pl.col(SCHEMA_VERSION).cast(pl.String))
+        rows = rows.with_columns(version.alias(SCHEMA_VERSION)).drop(beside)
+    return replace(messages, rows=rows, broken=broken)
 
 
 NextOffset = Callable[[str], int | None]

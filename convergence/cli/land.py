@@ -58,24 +58,27 @@ def land(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: stopped.append(received))
     progress = Progress(wanted.name, metrics_port)
-    with instance() as dagster, Reporter(dagster, into, wanted, kafka.name) as reporter:
-        landings: Any = follow(
-            into,
-            wanted,
-            kafka,
-            made,
-            rows=rows,
-            seconds=every,
-            until_caught_up=until_caught_up,
-            accept_loss=accept_loss,
-        )
-        with closing(landings):
-            for done, lag in landings:
-                reporter.add(done.days)
-                progress.update(done, lag)
-                if stopped:
-                    break
+    how = {"rows": rows, "seconds": every, "until_caught_up": until_caught_up, "accept_loss": accept_loss}
+    switched = True
+    with instance() as dagster:
+        while switched:  # a rebuild has put a new generation of the tables in place: go on in that one
+            into = into.newest()
+            with Reporter(dagster, into, wanted, kafka.name) as reporter:
+                switched = _land(follow(into, wanted, kafka, made, **how), into, reporter, progress, stopped)
     progress.close()
+
+
+def _land(landings: Any, into: "Lake", reporter: "Reporter", progress: "Progress", stopped: list[int]) -> bool:
+    """Land until it ends or is stopped; True if another generation of the tables counts now."""
+    with closing(landings):
+        for done, lag in landings:
+            reporter.add(done.days)
+            progress.update(done, lag)
+            if stopped:
+                return False
+            if into.newest() is not into:
+                return True
+    return False
 
 
 class Reporter:

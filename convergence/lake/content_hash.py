@@ -17,6 +17,7 @@ from convergence.errors import LakeError
 ALGORITHM = "sum128"  # change the name when the arithmetic changes: every partition then counts as new
 EMPTY = f"{ALGORITHM}:0:{0:032x}"
 
+_SAMPLE = 1_000  # texts that tell whether a column repeats itself
 _CHUNK = 8_192  # rows: three 64 kB buffers stay in the second-level cache
 _LANE = 1 << 64
 _FOLD = np.uint64(32)
@@ -127,11 +128,14 @@ def _list_words(column: pl.Series) -> Words:
 
 def _text_words(column: pl.Series) -> Words:
     texts = column if column.dtype == pl.Binary else column.cast(pl.String)
+    if texts.head(_SAMPLE).n_unique() > _SAMPLE // 2:  # few repeat: looking them up costs more than it saves
+        return _digests(texts.fill_null(b"" if texts.dtype == pl.Binary else ""))
     distinct = texts.drop_nulls().unique()
-    words = [
-        int.from_bytes(blake2b(v if isinstance(v, bytes) else v.encode(), digest_size=8).digest(), "little")
-        for v in distinct
-    ]
-    lookup = pl.DataFrame({"text": distinct, "word": pl.Series(words, dtype=pl.UInt64)})
+    lookup = pl.DataFrame({"text": distinct, "word": _digests(distinct)})
     found = texts.to_frame("text").join(lookup, on="text", how="left", maintain_order="left")
     return found["word"].fill_null(0).to_numpy()
+
+
+def _digests(texts: pl.Series) -> Words:
+    values = texts if texts.dtype == pl.Binary else texts.cast(pl.Binary)
+    return np.frombuffer(b"".join([blake2b(v, digest_size=8).digest() for v in values]), "<u8")

@@ -71,6 +71,16 @@ def partition_values(table: str, key: str, frame: pl.DataFrame) -> dict[str, str
     return {DAY: key}
 
 
+def by_day(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    """A frame cut into the days of its `event_date`, in order."""
+    if frame[DAY].is_sorted():  # as rows mostly are: then a day is a slice
+        runs = frame[DAY].rle().struct.unnest()
+        starts = runs["len"].cum_sum() - runs["len"]
+        return {str(day): frame.slice(start, rows) for start, rows, day in zip(starts, *runs, strict=True)}
+    parts = frame.partition_by(DAY, as_dict=True, maintain_order=True)
+    return {str(day): part for (day,), part in sorted(parts.items())}
+
+
 def statistics(frame: pl.DataFrame) -> str:
     """Delta's file statistics, by which a reader skips files."""
     columns = [n for n, d in frame.schema.items() if d.is_integer() or d in (pl.Datetime("us", "UTC"), pl.Date)]

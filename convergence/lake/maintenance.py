@@ -32,6 +32,8 @@ def compact(lake: Lake, table: str) -> int:
         done = handle.optimize.compact(post_commithook_properties=_KEEP_LOG)
     except CommitFailedError as error:
         raise ConcurrentWrite(f"{table} changed while it was compacted; nothing was changed. Run it again.") from error
+    if done["numFilesRemoved"]:
+        handle.create_checkpoint()  # else whoever opens the table reads the log entry of every small file once more
     return done["numFilesRemoved"] - done["numFilesAdded"]
 
 
@@ -47,8 +49,9 @@ def vacuum(lake: Lake, table: str, keep_versions: Iterable[int] = (), retention:
     hours = int(retention.total_seconds() // 3600)
     keep = list(keep_versions)
     listed = handle.vacuum(hours, True, False, full=True, keep_versions=keep)
-    there = {meta["path"] for batch in obstore.list(lake.store, prefix=f"{table}/") for meta in batch}
-    files = [file for file in listed if f"{table}/{file}" in there]  # a file deleted once stays listed
+    folder = lake.location(table)
+    there = {meta["path"] for batch in obstore.list(lake.store, prefix=f"{folder}/") for meta in batch}
+    files = [file for file in listed if f"{folder}/{file}" in there]  # a file deleted once stays listed
     if inner := next((f for f in files if "/_delta_log/" in f"/{f}"), None):
         raise LakeError(
             f"{table} holds another table ({inner.split('/_delta_log/')[0]}), which must lie beside it: move it"
@@ -76,7 +79,8 @@ def rebuild_manifests(lake: Lake, tables: Iterable[str]) -> None:
         base = lake.open(MANIFESTS)
         frame, read = collect(lake, dict.fromkeys(tables, -1))
         if base:
-            others = rows_of(base).filter(~pl.col("table").is_in(tables)).collect()
+            places = [lake.location(table) for table in tables]
+            others = rows_of(base).filter(~pl.col("table").is_in(places)).collect()
             frame = pl.concat([others.select(frame.columns), frame])
         try:
             return lake.replace(MANIFESTS, {WHOLE: frame}, {}, base, read)

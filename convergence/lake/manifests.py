@@ -14,13 +14,15 @@ from typing import Any, Literal, NamedTuple
 import polars as pl
 
 from convergence.errors import ConcurrentWrite, TableMissing
+from convergence.faults import fault
 from convergence.lake.content_hash import add_hashes, content_hash
+from convergence.lake.generations import FIRST
 from convergence.lake.tables import Commit, Lake, rows_of
 
 MANIFESTS = "_manifests"
 
 _SCHEMA = {
-    "table": pl.String,
+    "table": pl.String,  # where it lies, so that generations do not mix
     "partition": pl.String,
     "version": pl.Int64,
     "mode": pl.String,
@@ -61,10 +63,11 @@ class PartitionState(NamedTuple):
 
 @dataclass(frozen=True)
 class InputRead:
-    """An upstream table as it was read: its version, and the content of each partition."""
+    """An upstream table as it was read: its version, the content of each partition, and whose version it is."""
 
     version: int
     partitions: Mapping[str, str]
+    generation: int = FIRST
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,10 @@ def build_manifest(
 def record(lake: Lake, tables: Iterable[str]) -> None:
     """Bring the manifests table up to date with the logs of these tables, each commit exactly once."""
     tables = list(tables)
+    fault("before_record")
     while True:
         base = lake.open(MANIFESTS)
-        known = {t: base.transaction_version(f"log/{t}") if base else None for t in tables}
+        known = {t: base.transaction_version(_log(lake, t)) if base else None for t in tables}
         frame, consumed = collect(lake, {t: -1 if last is None else last for t, last in known.items()})
         if frame.is_empty():
             return None
@@ -135,8 +139,8 @@ def record(lake: Lake, tables: Iterable[str]) -> None:
 def collect(lake: Lake, after: Mapping[str, int]) -> tuple[pl.DataFrame, dict[str, int]]:
     """The manifests in the tables' logs later than these versions, and up to where each log was read."""
     commits = {table: list(lake.commits(table, last)) for table, last in after.items()}
-    rows = [row for table, entries in commits.items() for commit in entries for row in _rows(table, commit)]
-    read = {f"log/{table}": entries[-1].version for table, entries in commits.items() if entries}
+    rows = [row for table, entries in commits.items() for c in entries for row in _rows(lake.location(table), c)]
+    read = {_log(lake, table): entries[-1].version for table, entries in commits.items() if entries}
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row"), read
 
 
@@ -149,17 +153,20 @@ def states(
     found: dict[str, dict[str, PartitionState]] = {t: {} for t in tables}
     if handle is None:
         return found
-    rows = rows_of(handle).select(_STATE).filter(pl.col("table").is_in(list(tables)))
+    names = {lake.location(table): table for table in tables}
+    rows = rows_of(handle).select(_STATE).filter(pl.col("table").is_in(list(names)))
     if until:
-        newest = pl.col("table").replace_strict(until, default=None, return_dtype=pl.Int64)
+        known = {lake.location(table): version for table, version in until.items()}
+        newest = pl.col("table").replace_strict(known, default=None, return_dtype=pl.Int64)
         rows = rows.filter((pl.col("version") <= newest).fill_null(True))
     replaced = pl.col("version").filter(pl.col("mode") == "replace").max().over("table", "partition").fill_null(0)
     rows = rows.filter(pl.col("version") >= replaced).sort("version").collect()  # what was replaced is history
-    for table, partition, version, mode, count, digest, inputs, code, run, origins in rows.iter_rows():
-        there = found[table].get(partition) if mode == "append" else None
+    for place, partition, version, mode, count, digest, inputs, code, run, origins in rows.iter_rows():
+        mine = found[names[place]]
+        there = mine.get(partition) if mode == "append" else None
         if there:
             count, digest = there.rows + count, add_hashes(there.content_hash, digest)  # noqa: PLW2901
-        found[table][partition] = PartitionState(version, count, digest, inputs, code, run, tuple(origins))
+        mine[partition] = PartitionState(version, count, digest, inputs, code, run, tuple(origins))
     return found
 
 
@@ -180,6 +187,7 @@ def manifest(lake: Lake, table: str, partition: str) -> dict[str, Any]:
     return {
         "table": table,
         "partition": partition,
+        "generation": lake.generation(table),
         "version": state.version,
         "committed_at": commit.timestamp.isoformat(),
         "rows": state.rows,
@@ -193,6 +201,11 @@ def _digest_of(provenance: Provenance, key: str) -> str:
     return inputs_digest(
         {up: {k: hashes[up][k] for k in keys if k in hashes[up]} for up, keys in provenance.reads.get(key, {}).items()}
     )
+
+
+def _log(lake: Lake, table: str) -> str:
+    """The application id under which a table's log is landed."""
+    return f"log/{lake.location(table)}"
 
 
 def _rows(table: str, commit: Commit) -> list[tuple[Any, ...]]:

@@ -25,12 +25,14 @@ import polars as pl
 from deltalake import CommitProperties, DeltaTable, PostCommitHookProperties, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
-from obstore.store import ObjectStore, from_url
+from obstore.store import ObjectStore
 
-from convergence.errors import ConcurrentWrite, InvalidName, LakeError, SchemaConflict, TableMissing
-from convergence.lake.files import DAY, WHOLE, delta_schema, merged, partition_values, statistics
+from convergence.errors import ConcurrentWrite, LakeError, SchemaConflict, TableMissing
+from convergence.faults import fault
+from convergence.lake.files import DAY, WHOLE, by_day, delta_schema, merged, partition_values, statistics
+from convergence.lake.generations import FIRST, Generations, current, location
+from convergence.lake.store import open_store
 
-_TABLE_NAME = re.compile(r"(?!(.*/)?_delta_log(/|$))[a-z_][a-z0-9_]{0,99}(/[a-z_][a-z0-9_]{0,99}){0,7}")
 _ATTEMPTS = 8  # of a commit that lost a race against other partitions
 _CONFIGURATION = {
     # Delta drops old log entries at a checkpoint after 30 days: the manifests live there, so they must stay
@@ -51,30 +53,51 @@ class Commit:
 
 @dataclass(frozen=True)
 class Lake:
-    """Delta tables under one root: a local folder, or an S3-compatible URL with delta-rs `storage_options`."""
+    """Delta tables under one root: a local folder, or an S3-compatible URL with delta-rs `storage_options`.
+
+    It sees one consistent set of generations for as long as it lives: those of `pinned`, or those that counted when
+    it first needed them. Whoever works on for ever asks `newest()` now and then.
+    """
 
     root: str
     storage_options: Mapping[str, str] = field(default_factory=dict)
+    pinned: Generations | None = None
+
+    @cached_property
+    def generations(self) -> Generations:
+        """The tables that are not in their first generation."""
+        return current(self.store) if self.pinned is None else self.pinned
+
+    def at(self, generations: Generations) -> "Lake":
+        """This lake with these tables in other generations."""
+        return Lake(self.root, self.storage_options, {**self.generations, **generations})
+
+    def newest(self) -> "Lake":
+        """The lake with the generations that count now; itself, with what it has cached, if nothing was switched."""
+        now = Lake(self.root, self.storage_options)
+        return self if now.generations == self.generations else now
+
+    def generation(self, table: str) -> int:
+        """The generation that a table is read from and written to."""
+        return self.generations.get(table, FIRST)
+
+    def location(self, table: str) -> str:
+        """The folder of a table below the root. Raises InvalidName for a name that could leave the root."""
+        return location(table, self.generation(table))
 
     def uri(self, table: str) -> str:
-        """Where a table lies. Raises InvalidName for a name that could leave the root."""
-        if not _TABLE_NAME.fullmatch(table):
-            raise InvalidName(f"table {table[:40]!r}: expected lower-case words joined by '/', e.g. fraud/transactions")
-        return f"{self.root}/{table}"
+        """Where a table lies, as delta-rs names it."""
+        return f"{self.root}/{self.location(table)}"
 
     @cached_property
     def store(self) -> ObjectStore:
         """The files of the lake, for what is below Delta: data files and log entries."""
-        if "://" not in self.root:
-            Path(self.root).mkdir(parents=True, exist_ok=True)
-            return from_url(Path(self.root).resolve().as_uri())
-        config = {k.lower(): v for k, v in self.storage_options.items() if k.lower() not in ("aws_allow_http",)}
-        http = self.storage_options.get("AWS_ALLOW_HTTP") == "true"
-        return from_url(self.root, config=config, client_options={"allow_http": http})  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return open_store(self.root, self.storage_options)
 
     def open(self, table: str, version: int | None = None) -> DeltaTable | None:
         """The table as it is now, or as of `version`; None only where it provably does not exist."""
         try:
+            fault("open")
             kind = DeltaTable if "://" in self.root else _LocalTable
             return kind(self.uri(table), version=version, storage_options=dict(self.storage_options))
         except (DeltaError, OSError, OverflowError) as error:
@@ -177,7 +200,8 @@ class Lake:
                         f"{table} {', '.join(app.removeprefix(_revision('')) for app in lost)} changed while you were "
                         "writing; your rows were not committed. Run it again: it will read what is there now."
                     )
-                return handle.create_write_transaction(
+                fault("files_written")
+                handle.create_write_transaction(
                     list(actions(handle)),
                     mode="append",  # what is replaced is named file by file, so nothing else can go
                     schema=columns,
@@ -189,6 +213,7 @@ class Lake:
                     ),
                     post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
                 )
+                return fault("after_commit")
             except CommitFailedError:  # somebody was faster: look again at what changed
                 time.sleep(random.uniform(0, 0.02) * 2**attempt)
                 handle.update_incremental()
@@ -196,8 +221,7 @@ class Lake:
 
     def commits(self, table: str, after: int = -1) -> Iterator[Commit]:
         """The log entries with a manifest later than version `after`, oldest first."""
-        log = f"{table}/_delta_log/"
-        self.uri(table)
+        log = f"{self.location(table)}/_delta_log/"
         entries = [
             meta["path"]
             for batch in obstore.list(self.store, prefix=log, offset=f"{log}{max(after, -1) + 1:020}")
@@ -229,7 +253,6 @@ class Lake:
         raise ConcurrentWrite(f"{table}: {_ATTEMPTS} writers in a row were creating it; run it again")
 
     def _write_files(self, table: str, partitions: Mapping[str, pl.DataFrame]) -> list[AddAction]:
-        self.uri(table)
         with ThreadPoolExecutor(max_workers=2) as pool:
             return [a for a in pool.map(lambda item: self._write_file(table, *item), partitions.items()) if a]
 
@@ -241,7 +264,7 @@ class Lake:
         path = "".join(f"{column}={value}/" for column, value in values.items()) + f"{uuid.uuid4()}.parquet"
         buffer = io.BytesIO()
         body.write_parquet(buffer, compression="zstd", compression_level=1)
-        obstore.put(self.store, f"{table}/{path}", buffer.getbuffer())
+        obstore.put(self.store, f"{self.location(table)}/{path}", buffer.getbuffer())
         size, now = buffer.getbuffer().nbytes, int(time.time() * 1000)
         return AddAction(path, size, values, now, True, statistics(body))  # pyright: ignore[reportArgumentType]
 
@@ -261,16 +284,6 @@ def rows_of(handle: DeltaTable, days: Sequence[str] | None = None) -> pl.LazyFra
     """The rows of an opened table, of some days or all: reads only the files of those days."""
     frame = pl.scan_delta(handle)
     return frame if days is None else frame.filter(pl.col(DAY).is_in([date.fromisoformat(d) for d in days]))
-
-
-def by_day(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
-    """A frame cut into the days of its `event_date`, in order."""
-    if frame[DAY].is_sorted():  # as rows mostly are: then a day is a slice
-        runs = frame[DAY].rle().struct.unnest()
-        starts = runs["len"].cum_sum() - runs["len"]
-        return {str(day): frame.slice(start, rows) for start, rows, day in zip(starts, *runs, strict=True)}
-    parts = frame.partition_by(DAY, as_dict=True, maintain_order=True)
-    return {str(day): part for (day,), part in sorted(parts.items())}
 
 
 def _revision(key: str) -> str:

@@ -7,6 +7,7 @@ compared with what is there now. Asked again at any time the answer is complete,
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from types import MappingProxyType
 
 from convergence.lake.manifests import PartitionState, input_lines, lines_digest
 
@@ -33,7 +34,11 @@ class Stale:
     fingerprint: str
 
 
-def stale_partitions(nodes: Iterable[Node], states: Mapping[str, Mapping[str, PartitionState]]) -> list[Stale]:
+def stale_partitions(
+    nodes: Iterable[Node],
+    states: Mapping[str, Mapping[str, PartitionState]],
+    generations: Mapping[str, int] = MappingProxyType({}),
+) -> list[Stale]:
     """The partitions whose inputs changed, and the missing ones whose inputs are there.
 
     Nodes come in topological order. A partition is missing, rather than not due, when each upstream has the partition
@@ -63,7 +68,8 @@ def stale_partitions(nodes: Iterable[Node], states: Mapping[str, Mapping[str, Pa
                 reason += f"; waits for {waits[0]}" + (f" and {len(waits) - 1} more" if len(waits) > 1 else "")
             was = f"{held.version}/{held.run_id}" if held else ""
             mark = blake2b(
-                f"{node.table}|{key}|{was}|{digest}|{node.code_version}".encode(), digest_size=12
+                f"{node.table}|{generations.get(node.table, 1)}|{key}|{was}|{digest}|{node.code_version}".encode(),
+                digest_size=12,
             ).hexdigest()
             found.append(Stale(node.table, key, reason, not waits, mark))
     return found

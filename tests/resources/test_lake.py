@@ -129,6 +129,7 @@ def test_the_manifest_names_each_upstream_partition_that_was_read(lake: Lake, in
     read = manifest(lake, "summed", DAYS[5])["inputs"]["readings"]
     assert read == {
         "version": lake_version(lake, "readings"),
+        "generation": 1,
         "partitions": {d: held(lake, root)[d].content_hash for d in DAYS[3:6]},
     }
 

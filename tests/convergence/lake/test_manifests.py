@@ -180,7 +180,10 @@ def test_a_manifest_names_its_run_code_configuration_origin_and_inputs(any_lake:
         "revision": "abc123",
         "config": {"window": 30},
         "origins": ["real"],
-        "inputs": {"fraud/raw": {"version": 5, "partitions": {k: upstream[k] for k in (day(1), day(2))}}},
+        "generation": 1,
+        "inputs": {
+            "fraud/raw": {"version": 5, "generation": 1, "partitions": {k: upstream[k] for k in (day(1), day(2))}}
+        },
     }
 
 
