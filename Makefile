@@ -1,7 +1,7 @@
 # The same verbs for people and for CI.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: help setup demo ui test check lint format bench lock clean
+.PHONY: help setup demo ui test lint format bench soak lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ format: .venv/development  ## Format and fix what can be fixed
 
 bench: .venv/bench  ## Measure against hand-written code; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+soak: .venv/runtime  ## 200 trials of exactly-once landing under faults; an hour
+	$(BIN)/convergence chaos --runs 200 --parallel 2
 
 lock: .venv/uv  ## Resolve the lock files again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -o requirements-dev.lock

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from convergence.cli.land import land
+from convergence.cli.now import now
 from convergence.cli.rebuild import with_rebuild
+from convergence.cli.rejected import rejected
 from convergence.cli.replay import replay
 from convergence.cli.services import services
 from convergence.errors import ConvergenceError
@@ -40,7 +42,7 @@ def cli(*, debug: bool) -> None:
     """Traceable, reproducible data and models on Dagster. Materialize, backfill and browse with `dagster` itself."""
 
 
-for command in (land, with_rebuild(replay), services):
+for command in (land, now, rejected, with_rebuild(replay), services):
     cli.add_command(command)
 
 

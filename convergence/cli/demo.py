@@ -48,7 +48,11 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
         console.print(
             f"{topic.name}: {sum(n for _, n, _ in played):,} messages, {len(played)} days. [{style}]{origin}[/]"
         )
-    nodes = [n for n in lake_nodes(defs.resolve_all_asset_specs()) if only in (None, n.table.split("/")[0])]
+    nodes = [
+        n
+        for n in lake_nodes(defs.resolve_all_asset_specs())
+        if only in (None, n.table.split("/")[0]) and n.layer != "operations"
+    ]
     if not nodes:
         raise SettingsError(f"no use case {only!r}: there are {', '.join(sorted({n.split('.')[0] for n in topics()}))}")
     if late := report_unrecorded(instance, lake, nodes):

@@ -15,6 +15,7 @@ from convergence.cli.replay import Days
 def now(table: str, days: tuple[date, date], target: Path | None) -> None:
     """Show TABLE as a full recomputation at this moment would give it, unlanded messages included."""
     from convergence.cli import lake
+    from convergence.lake.generations import use_case_of
     from convergence.versions.united import united
     from convergence_assets.definitions import topics
     from convergence_assets.definitions import united as views
@@ -25,7 +26,7 @@ def now(table: str, days: tuple[date, date], target: Path | None) -> None:
         raise click.BadParameter(f"{table!r} is no view of this moment; there are: {', '.join(known)}")
     first, last = days
     wanted = [str(first + timedelta(days=n)) for n in range((last - first).days + 1)]
-    (topic,) = (t for t in topics().values() if t.table.split("/")[0] == table.split("/")[0])
+    (topic,) = (t for t in topics().values() if use_case_of(t.table) == use_case_of(table))
     found = united(lake(), topic, resources(settings())["sources"].all, table, known[table], wanted)
     click.echo(
         f"{table} on {first} to {last}: {found.rows.height:,} rows; "
