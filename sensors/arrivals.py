@@ -3,17 +3,17 @@
 import json
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
 
 import dagster as dg
 
 from convergence.arrivals.lander import Lander
 from convergence.arrivals.topics import Source, Span, Topic
-from convergence.errors import ArrivalError, BrokerUnreachable
+from convergence.errors import ArrivalError, BrokerUnreachable, ConvergenceError
 from convergence.lake.manifests import Provenance
-from convergence.lake.tables import Lake
+from convergence.lake.tables import Commit, Lake
 from resources.arrivals import CONTINUOUS, topic_key
 from sensors.reconcile import UNFINISHED
 
@@ -41,8 +41,9 @@ def arrival_sensor(topics: Iterable[Topic]) -> dg.SensorDefinition:
         looks, requests, words = {}, [], []
         silent: dict[str, str] = {}  # sources that gave no answer: asked once in a tick, which has no more time
         for topic in watched:
-            look = looks[topic.name] = _look(context.resources.lake.lake, topic, context.resources.sources.all, silent)
-            past = before.get(topic.name, {})
+            past, sources = before.get(topic.name, {}), context.resources.sources
+            look = _look(context.resources.lake.lake, topic, sources.all, silent)
+            looks[topic.name] = look = look.after(past, topic.silent_after if sources.kafka else None)
             if look.problem != past.get("problem", ""):
                 context.log.warning(look.problem or f"{topic.name}: in order again, after: {past['problem']}")
             mark = f"{topic.name}/{look.ends}"
@@ -60,7 +61,7 @@ def arrival_sensor(topics: Iterable[Topic]) -> dg.SensorDefinition:
                     tags=tags,
                 )
             )
-        moved = [t for t in watched if looks[t.name].ends != before.get(t.name, {}).get("ends")]
+        moved = [t for t in watched if looks[t.name].heard != before.get(t.name, {}).get("heard")]
         return dg.SensorResult(
             run_requests=requests,
             skip_reason=None if requests else "; ".join(words),
@@ -79,6 +80,8 @@ class _Look:
     version: int
     by_lander: bool  # the newest commit is that of a continuous lander
     problem: str
+    unanswered: bool  # a source gave no answer: the topic may hold more
+    heard: str = ""  # when something last came or landed
 
     @property
     def messages(self) -> int:
@@ -96,36 +99,59 @@ class _Look:
 
     @property
     def state(self) -> dict[str, str]:
-        return {"ends": self.ends, "version": str(self.version), "problem": self.problem}
+        return {"ends": self.ends, "version": str(self.version), "problem": self.problem, "heard": self.heard}
+
+    def after(self, past: Mapping[str, str], limit: timedelta | None) -> "_Look":
+        """This look with what the last one adds: since when nothing has come, which is a problem above the limit."""
+        same = self.ends == past.get("ends") and str(self.version) == past.get("version")
+        heard = past["heard"] if past.get("heard") and (same or self.unanswered) else datetime.now(UTC).isoformat()
+        if limit and not self.unanswered and datetime.now(UTC) - datetime.fromisoformat(heard) > limit:
+            silence = f"silent since {heard[:19]}Z: nothing has come for more than {limit}; look at its producers"
+            return replace(self, heard=heard, problem="; ".join(filter(None, [self.problem, silence])))
+        return replace(self, heard=heard)
 
     def why_not(self, past: Mapping[str, str]) -> str | None:
         """Why no landing is started now, in words."""
         if not self.messages:
             return self.problem or "nothing new"
-        if self.by_lander and str(self.version) != past.get("version", str(self.version)):
+        if self.by_lander and str(self.version) != past.get("version"):
             return f"{self.messages} new; a continuous lander is at work"
         return None
 
 
 def _look(lake: Lake, topic: Topic, sources: Iterable[Source], silent: dict[str, str]) -> _Look:
-    lander = Lander(lake, topic, Provenance("sensor", ""))
     spans: list[Span] = []
-    problems = []
-    for source in sources:
-        try:
-            if source.name in silent:
-                raise BrokerUnreachable(silent[source.name])
-            offered = source.offered(topic, lander.landed)
-            lander.refuse_loss(offered)
-            spans += offered
-        except ArrivalError as error:
-            problems.append(str(error))
-            if isinstance(error, BrokerUnreachable):
-                silent[source.name] = str(error)
-    handle = lake.open(topic.table)
-    newest = next(lake.commits(topic.table, handle.version() - 1), None) if handle else None
-    by_lander = newest is not None and newest.manifest["run_id"].startswith(CONTINUOUS)
-    return _Look(spans, handle.version() if handle else -1, by_lander, "; ".join(problems))
+    problems: list[str] = []
+    version, by_lander = -1, False
+    unanswered = False
+    try:
+        lander = Lander(lake, topic, Provenance("sensor", ""))
+        if newest := _newest(lake, topic.table):
+            version, by_lander = newest.version, newest.manifest["run_id"].startswith(CONTINUOUS)
+        for source in sources:
+            try:
+                if source.name in silent:
+                    raise BrokerUnreachable(silent[source.name])
+                offered = source.offered(topic, lander.landed)
+                lander.refuse_loss(offered)
+                spans += offered
+            except BrokerUnreachable as error:
+                silent[source.name], unanswered = str(error), True
+                problems.append(str(error))
+            except ArrivalError as error:
+                problems.append(str(error))
+    except ConvergenceError as error:  # of this topic: the others are served all the same
+        problems.append(str(error))
+    return _Look(spans, version, by_lander, "; ".join(problems), unanswered)
+
+
+def _newest(lake: Lake, table: str) -> Commit | None:
+    """The newest commit that says what it is; compaction adds some that do not."""
+    handle = lake.open(table)
+    if handle is None:
+        return None
+    near = list(lake.commits(table, handle.version() - 3)) or list(lake.commits(table))
+    return near[-1] if near else None
 
 
 def _in_flight(instance: dg.DagsterInstance, topic: Topic) -> str | None:

@@ -26,7 +26,16 @@ from confluent_kafka import (
 from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
 from convergence.arrivals.codecs import CODECS, OFFSET, Messages
-from convergence.arrivals.topics import BROKER_TIME, SCHEMA_VERSION, Arrived, NextOffset, Span, Topic, with_beside
+from convergence.arrivals.topics import (
+    BROKER_TIME,
+    ORIGIN,
+    SCHEMA_VERSION,
+    Arrived,
+    NextOffset,
+    Span,
+    Topic,
+    with_beside,
+)
 from convergence.errors import ArrivalError, BrokerUnreachable
 
 _CLIENT: dict[str, Any] = {
@@ -202,7 +211,7 @@ class _Reader:
     def _arrived(self, partition: int, start: int, held: "_Held") -> Arrived:
         known, end = self.spans[partition], self.position[partition]
         _, high = self.consumer.get_watermark_offsets(TopicPartition(self.topic.name, partition), cached=True)
-        span = Span(known.application, start, end, known.origin, known.log)
+        span = Span(known.application, start, end, _origin(held.headers) or known.origin, known.log)
         return Arrived(span, lambda: _decode(self.topic, held), max(high - end, 0))
 
     def _check(self, chunk: list[Message]) -> None:
@@ -250,6 +259,12 @@ def _decode(topic: Topic, held: _Held) -> Messages:
     if held.timestamps:
         said[BROKER_TIME] = pl.Series([at * 1000 if kind else None for kind, at in held.timestamps], dtype=_UTC)
     return with_beside(decoded, pl.DataFrame({OFFSET: held.offsets, **said})) if said else decoded
+
+
+def _origin(headers: list[Any]) -> str:
+    """What the messages say of their origin, which is mostly one and the same."""
+    said = {dict(pairs).get(ORIGIN) for pairs in {tuple(h) for h in headers if h}}
+    return ", ".join(sorted(value.decode(errors="replace") for value in said if value))
 
 
 def _version(headers: Any) -> str | None:

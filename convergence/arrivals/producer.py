@@ -12,14 +12,14 @@ from functools import partial
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from convergence.arrivals.poison import poisoned
-from convergence.arrivals.topics import ARRIVED, Topic
+from convergence.arrivals.topics import ARRIVED, ORIGIN, Topic
 from convergence.errors import ArrivalError
 
 if TYPE_CHECKING:
@@ -168,13 +168,15 @@ def send(
     bootstrap: str,
     topic: str,
     ledger: Path,
+    origin: str | None = None,
     rate: float | None = None,
     timeout: float = 60,
     progress: Callable[[int], None] = lambda _: None,
 ) -> pl.DataFrame:
     """Send a plan in its order, at most `rate` messages a second, and write and return the ledger.
 
-    The topic must exist. `progress` gets the number acknowledged so far. The ledger is written whatever happens.
+    The topic must exist. `origin` (published, or simulated by what) goes with each message as a header. `progress`
+    gets the number acknowledged so far. The ledger is written whatever happens.
     Raises ArrivalError when a message was not acknowledged within `timeout` seconds.
     """
     from confluent_kafka import KafkaException, Producer
@@ -196,14 +198,14 @@ def send(
     )
     acknowledged = Acknowledged(planned)
     chunk = max(1, min(2_000, int(rate / 20))) if rate else 2_000
-    began = time.monotonic()
+    began, headers = time.monotonic(), {ORIGIN: origin} if origin else None
     try:
         messages = planned.select("sequence", "key", "value").iter_rows()
         for start in range(0, planned.height, chunk):
             if rate:
                 _serve_until(producer, began + start / rate)
             for sequence, key, value in islice(messages, chunk):
-                _enqueue(producer, topic, key, value, partial(acknowledged.report, sequence))
+                _enqueue(producer, topic, key, value, headers, partial(acknowledged.report, sequence))
             producer.poll(0)
             at_the_end = start + chunk >= planned.height
             while len(producer) > (0 if at_the_end else _IN_FLIGHT) and not acknowledged.failures:
@@ -230,11 +232,16 @@ def send(
 
 
 def _enqueue(
-    producer: "Producer", topic: str, key: str, value: bytes, report: Callable[["KafkaError | None", "Message"], None]
+    producer: "Producer",
+    topic: str,
+    key: str,
+    value: bytes,
+    headers: Any,
+    report: Callable[["KafkaError | None", "Message"], None],
 ) -> None:
     while True:
         try:
-            return producer.produce(topic, value, key, on_delivery=report)
+            return producer.produce(topic, value, key, on_delivery=report, headers=headers)
         except BufferError:  # the client's memory is full before _IN_FLIGHT is reached: the messages are large
             producer.poll(0.05)
 

@@ -16,6 +16,7 @@ History = Callable[[Path | None], tuple[pl.LazyFrame, str]]
 
 ADDED = ("source", "offset", DAY)  # columns that landing adds to those of a message
 ARRIVED, SCHEMA_VERSION = "arrived_at", "schema_version"
+ORIGIN = "origin"  # header of a message that says where its data come from: published, or simulated
 BROKER_TIME = "broker.time"  # beside a message's columns: when the broker took it, where the source knows
 
 

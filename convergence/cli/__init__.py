@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from convergence.cli.chaos import chaos
 from convergence.cli.land import land
 from convergence.cli.now import now
 from convergence.cli.rebuild import with_rebuild
@@ -42,7 +43,7 @@ def cli(*, debug: bool) -> None:
     """Traceable, reproducible data and models on Dagster. Materialize, backfill and browse with `dagster` itself."""
 
 
-for command in (land, now, rejected, with_rebuild(replay), services):
+for command in (chaos, land, now, rejected, with_rebuild(replay), services):
     cli.add_command(command)
 
 

@@ -133,7 +133,9 @@ def _to_kafka(
     now = datetime.now(UTC)
     ledger = ledger or here.home / "ledgers" / f"{topic.name}-{seed}-{now:%Y%m%dT%H%M%SZ}.parquet"
     with _progress(f"replaying {topic.name}", planned.height) as progress:
-        sent = send(planned, bootstrap=address, topic=topic.name, ledger=ledger, rate=rate, progress=progress)
+        sent = send(
+            planned, bootstrap=address, topic=topic.name, ledger=ledger, origin=origin, rate=rate, progress=progress
+        )
     seconds = (datetime.now(UTC) - now).total_seconds()
     kinds = dict(sent["kind"].value_counts(sort=True).iter_rows())
     counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())

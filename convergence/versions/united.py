@@ -37,10 +37,14 @@ def united(
     """
     lander = Lander(lake, topic, Provenance("view", ""))
     raw, batch = lake.open(topic.table), lake.open(table)
+
+    def landed_then(application: str) -> int | None:  # as of the very version whose rows are read
+        return raw.transaction_version(application) if raw else None
+
     arrived, unlanded = [], 0
     for source in sources:
-        lander.refuse_loss(source.offered(topic, lander.landed))
-        for part in read_ahead(source.batches(topic, lander.landed, BATCH_ROWS)):
+        lander.refuse_loss(source.offered(topic, landed_then))
+        for part in read_ahead(source.batches(topic, landed_then, BATCH_ROWS)):
             unlanded += sum(a.span.end - a.span.start for a in part)
             arrived.append(sort_out(topic, {a.span.application: a.decode() for a in part}).accepted)
     versions = {name: handle.version() for name, handle in ((topic.table, raw), (table, batch)) if handle}

@@ -1,0 +1,24 @@
+"""What the tables about the platform itself hold."""
+
+import pandera.polars as pa
+
+from convergence.lake.contracts import StrictColumns
+
+
+class ChaosTrial(pa.DataFrameModel):
+    """One trial: a random load, faults that its seed plans, and what the checker found afterwards."""
+
+    seed: int = pa.Field(unique=True, ge=0, description="What load and faults are drawn from; repeats the trial")
+    case: str = pa.Field(description="Line of the fault list, e.g. R-01")
+    sent: int = pa.Field(
+        ge=0, description="Messages that a reader of the topic is shown", metadata={"unit": "messages"}
+    )
+    landed: int = pa.Field(ge=0, description="Rows in the data, late and rejected tables", metadata={"unit": "rows"})
+    lost: int = pa.Field(ge=0, description="Messages acknowledged or in the topic that are in no table")
+    doubled: int = pa.Field(ge=0, description="Rows too many for their message, or for none")
+    torn: int = pa.Field(ge=0, description="Rows of wrong table or content; commits that contradict themselves")
+    failure: str = pa.Field(description="Why the platform did not come back or the trial could not be made; else empty")
+    seconds: float = pa.Field(ge=0, description="How long the trial took", metadata={"unit": "s"})
+
+    class Config(StrictColumns):
+        """Columns are as declared."""

@@ -1,0 +1,15 @@
+"""What the platform knows of itself, as Dagster sees it."""
+
+import dagster as dg
+
+from convergence_assets.governance import proof
+from convergence_assets.governance.upkeep import lake_upkeep, upkeep_every_night, upkeep_job
+
+__all__ = ["defs"]
+
+defs = dg.Definitions(
+    assets=[proof.chaos_report, lake_upkeep],
+    asset_checks=[proof.exactly_once],
+    jobs=[upkeep_job],
+    schedules=[upkeep_every_night],
+)

@@ -1,0 +1,80 @@
+"""Housekeeping changes the number of files, and no row, state or version that readers have."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from convergence.lake.manifests import MANIFESTS, Provenance, build_manifest, record, states
+from convergence.lake.tables import Lake, by_day
+from convergence_assets.governance.definitions import upkeep_every_night
+from convergence_assets.governance.upkeep import LakeUpkeep, lake_upkeep, merge_small_files
+from resources.lake import LakeIOManager
+
+TABLE = "shop/raw_orders"
+
+
+def append(lake: Lake, number: int) -> None:
+    time = datetime(2024, 1, 1 + number % 2, 12, tzinfo=UTC)
+    rows = pl.DataFrame({"event_date": [time.date()], "number": [number]})
+    manifest = build_manifest(by_day(rows), "append", Provenance(f"run {number}", "1"))
+    lake.append(TABLE, rows, manifest, {"topic/0": number + 1}, lake.open(TABLE), dated=True)
+    record(lake, [TABLE])
+
+
+def fragmented(lake: Lake, commits: int = 30) -> Lake:
+    for number in range(commits):
+        append(lake, number)
+    return lake
+
+
+def test_each_partition_becomes_one_file_with_the_same_rows_and_states(lake: Lake) -> None:
+    fragmented(lake)
+    before, held = lake.scan(TABLE).sort("number").collect(), states(lake, [TABLE])
+    report = {row["table"]: row for row in merge_small_files(lake).iter_rows(named=True)}
+    assert (report[TABLE]["files_before"], report[TABLE]["files_after"]) == (30, 2)
+    assert (report[MANIFESTS]["files_before"], report[MANIFESTS]["files_after"]) == (30, 1)
+    assert lake.scan(TABLE).sort("number").collect().equals(before)
+    assert states(lake, [TABLE]) == held
+
+
+def test_landing_goes_on_where_it_was(lake: Lake) -> None:
+    merge_small_files(fragmented(lake))
+    handle = lake.open(TABLE)
+    assert handle is not None
+    assert handle.transaction_version("topic/0") == 30
+    append(lake, 30)
+    assert lake.scan(TABLE).collect().height == 31
+
+
+def test_an_earlier_version_is_still_there(lake: Lake) -> None:
+    handle = fragmented(lake).open(TABLE)
+    assert handle is not None
+    merge_small_files(lake)
+    assert lake.scan(TABLE, version=handle.version()).collect().height == 30
+
+
+def test_a_table_in_good_order_is_left_alone(lake: Lake) -> None:
+    merge_small_files(fragmented(lake))
+    handle = lake.open(TABLE)
+    merge_small_files(lake)
+    again = lake.open(TABLE)
+    assert handle is not None
+    assert again is not None
+    assert again.version() == handle.version()
+
+
+def test_the_asset_reports_every_table(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    fragmented(lake, commits=4)
+    result = dg.materialize([lake_upkeep], resources={"lake": LakeIOManager(root=lake.root)}, instance=instance)
+    (event,) = result.asset_materializations_for_node("governance__lake_upkeep")
+    assert event.metadata["files_before"].value == 8
+    report = lake.scan("governance/lake_upkeep").collect()
+    LakeUpkeep.validate(report, lazy=True)
+    assert set(report["table"]) == {TABLE, MANIFESTS}
+
+
+def test_it_is_done_every_night() -> None:
+    assert upkeep_every_night.default_status is dg.DefaultScheduleStatus.RUNNING
+    assert upkeep_every_night.cron_schedule == "30 3 * * *"
