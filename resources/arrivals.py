@@ -1,6 +1,7 @@
 """The lander in Dagster: an asset whose materialization takes in everything that has arrived, each message once."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -167,8 +168,16 @@ def partition_events(key: dg.AssetKey, partition: str, state: PartitionState, **
 def report_landed(instance: dg.DagsterInstance, lake: Lake, topic: Topic, days: Iterable[str], source: str) -> None:
     """Tell Dagster of partitions that were landed outside a run, by the continuous lander."""
     held = states(lake, topic.tables)[topic.table]
-    for event in landed_events(topic, {day: held[day] for day in sorted(days)}, source=source):
-        instance.report_runless_asset_event(event)
+    report(instance, landed_events(topic, {day: held[day] for day in sorted(days)}, source=source))
+
+
+def report(instance: dg.DagsterInstance, events: Iterable[Any]) -> None:
+    """Tell Dagster of events that no run has made."""
+    from sqlalchemy.exc import IntegrityError
+
+    for event in events:
+        with suppress(IntegrityError):  # Dagster keeps one such check a partition, and that one says the same
+            instance.report_runless_asset_event(event)
 
 
 def overdue_when_silent(defs: dg.Definitions, topics: Iterable[Topic]) -> dg.Definitions:

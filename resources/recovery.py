@@ -8,7 +8,7 @@ import dagster as dg
 from convergence.lake.manifests import states
 from convergence.lake.tables import WHOLE, Lake
 from convergence.versions.reconcile import Node
-from resources.arrivals import partition_events
+from resources.arrivals import partition_events, report
 
 PROCESS = "convergence/process"  # tag of a run that lives in a process of our own, which no daemon watches
 
@@ -45,8 +45,7 @@ def report_unrecorded(
             if partition == WHOLE or known.get(partition, {}).get(_DATA_VERSION) == state.content_hash:
                 continue
             recorded = why or f"later: run {state.run_id} ended between its commit and this event"
-            for event in partition_events(key, partition, state, recorded=recorded):
-                instance.report_runless_asset_event(event)
+            report(instance, partition_events(key, partition, state, recorded=recorded))
             reported += 1
     return reported
 

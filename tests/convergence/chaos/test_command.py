@@ -1,6 +1,7 @@
 """What `convergence chaos` prints and exits with."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,7 +17,6 @@ from click.testing import Result as Said
 from convergence.chaos.checker import Finding
 from convergence.chaos.nemesis import case_of
 from convergence.chaos.trial import Result
-from convergence.cli import chaos as module
 from convergence.cli.chaos import chaos
 from convergence_assets.fraud.arrivals import TOPIC
 from tests.convergence.chaos.evidence import history
@@ -40,7 +40,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         def trial(_topic: Any, _history: Any, case: str, seed: int, **_: Any) -> Result:
             return replace(bad if bad and seed == at else GOOD, case=case, seed=seed)
 
-        monkeypatch.setattr(module, "_brokers", brokers)
+        monkeypatch.setattr(sys.modules[chaos.callback.__module__], "_brokers", brokers)
         monkeypatch.setattr(
             "convergence.cli.topic_named", lambda _: replace(TOPIC, history=lambda _: (history().lazy(), ""))
         )
