@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 from confluent_kafka import (
+    TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -257,7 +258,12 @@ def _decode(topic: Topic, held: _Held) -> Messages:
     if any(held.headers):
         said[SCHEMA_VERSION] = [_version(headers) for headers in held.headers]
     if held.timestamps:
-        said[BROKER_TIME] = pl.Series([at * 1000 if kind else None for kind, at in held.timestamps], dtype=_UTC)
+        if any(kind != TIMESTAMP_LOG_APPEND_TIME for kind, _ in held.timestamps):
+            raise ArrivalError(
+                f"{topic.name}: its messages carry the producer's time, and when they arrived is not known. Set "
+                "message.timestamp.type=LogAppendTime on the Kafka topic, or declare assumed_lateness"
+            )
+        said[BROKER_TIME] = pl.Series([at * 1000 for _, at in held.timestamps], dtype=_UTC)
     return with_beside(decoded, pl.DataFrame({OFFSET: held.offsets, **said})) if said else decoded
 
 

@@ -89,6 +89,7 @@ def follow(
     lander.refuse_loss(stream.offered(topic, lander.landed))
     with ThreadPoolExecutor(max_workers=1) as housekeeper:
         commits, merging = 0, None
+        lag: dict[str, int] = {}  # of each partition when it was last heard of
         following = stream.follow(topic, lander.landed, rows, seconds)
         for batch in read_ahead(stream.batches(topic, lander.landed, rows) if until_caught_up else following):
             done = lander.land(batch) if batch else Landed()
@@ -97,7 +98,8 @@ def follow(
                 if merging:
                     merging.result()  # merging that failed stops the lander: commits would become ever slower
                 merging = housekeeper.submit(_merge_small_files, lake, topic)
-            yield done, sum(arrived.behind for arrived in batch)
+            lag |= {arrived.span.application: arrived.behind for arrived in batch}
+            yield done, sum(lag.values())
 
 
 def _merge_small_files(lake: Lake, topic: Topic) -> None:

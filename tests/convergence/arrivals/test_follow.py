@@ -47,7 +47,8 @@ class Following:
     def __init__(self, broker: KafkaBroker, lake: Lake, topic: Topic, **how: Any) -> None:
         self.done, self.lag, self.failure = Landed(), -1, ""
         self.stopping = False
-        landings: Any = follow(lake, topic, kafka_of(broker), MADE, **({"seconds": 0.1} | how))
+        options: dict[str, Any] = {"seconds": 0.1, **how}
+        landings: Any = follow(lake, topic, kafka_of(broker), MADE, **options)
         self.thread = threading.Thread(target=self._work, args=(landings,))
 
     def _work(self, landings: Any) -> None:
@@ -131,7 +132,7 @@ def test_an_empty_topic_is_followed_and_then_produced_to(kafka: KafkaBroker, lak
 def test_a_new_partition_is_taken_up_from_its_beginning(
     kafka: KafkaBroker, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from confluent_kafka.admin import NewPartitions
+    from confluent_kafka.admin import NewPartitions  # pyright: ignore[reportPrivateImportUsage]
 
     from tests.convergence.arrivals.logs import admin
 

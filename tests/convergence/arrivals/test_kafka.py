@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -177,7 +178,7 @@ def recent(number: int, ago: timedelta) -> dict[str, object]:
 
 def test_the_brokers_time_is_arrived_at_where_no_lateness_is_assumed(kafka: KafkaBroker, lake: Lake) -> None:
     today = datetime.now(UTC).date()
-    days = {"first_day": today - timedelta(days=3), "last_day": today + timedelta(days=1)}
+    days: dict[str, Any] = {"first_day": today - timedelta(days=3), "last_day": today + timedelta(days=1)}
     topic = new_topic(kafka, assumed_lateness=None, **days)
     before = datetime.now(UTC)
     said = (before - HOUR).isoformat()

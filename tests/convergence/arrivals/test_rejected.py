@@ -14,6 +14,7 @@ from convergence.arrivals.topics import Topic
 from convergence.lake.manifests import build_manifest
 from convergence.lake.tables import WHOLE, Lake
 from convergence.services.kafka import KafkaBroker
+from resources.environments import Settings
 from tests.convergence.arrivals.landing import (
     REJECTED,
     TABLE,
@@ -139,7 +140,7 @@ def test_the_command_counts_by_reason_and_lands_after_a_fix(lake: Lake, tmp_path
     landed(lake, tmp_path)
     monkeypatch.setattr(cli, "lake", lambda: lake)
     monkeypatch.setattr(cli, "topic_named", lambda _: FIXED)
-    monkeypatch.setattr("resources.environments.settings", lambda: type("Here", (), {"home": tmp_path / "home"}))
+    monkeypatch.setattr("resources.environments.settings", lambda: Settings(home=tmp_path / "home"))
     said = CliRunner().invoke(rejected, ["list", TOPIC.name], catch_exceptions=False).output.splitlines()
     assert [line.split(None, 1) for line in said[:2]] == [
         ["2", "amount: greater_than_or_equal_to(0)"],

@@ -1,8 +1,8 @@
-"""A late, repeated or corrected event re-runs what read its day and nothing else, and the result is that of a fresh start."""
+"""A late, repeated or corrected event re-runs what read its day alone, and ends like a fresh start."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -144,7 +144,7 @@ def disturbed(kind: str, event: Mapping[str, Any], hours: int, number: int) -> d
     }[kind]
 
 
-@settings(deadline=None, max_examples=6)
+@settings(deadline=None, max_examples=5)
 @given(STEPS)
 def test_whatever_comes_late_twice_or_corrected_re_runs_its_readers_and_ends_like_a_fresh_start(
     steps: list[list[tuple[str, int, int]]],
@@ -202,29 +202,27 @@ class House:
 
 
 @pytest.fixture
-def house(tmp_path: Path, instance: dg.DagsterInstance) -> Iterator[House]:
+def house(tmp_path: Path, instance: dg.DagsterInstance) -> House:
     home = tmp_path / "home"
-    yield House(resources(Settings(home=home))["lake"].lake, home, instance)
+    return House(resources(Settings(home=home))["lake"].lake, home, instance)
+
+
+def graph_with_scores(day: str) -> list[Node]:
+    """The graph, with scores of this day, for which the real ones begin too late: they need weeks of history."""
+    (scores,) = (node for node in nodes() if node.table == SCORES)
+    return [*rebuilt(), replace(scores, partitions=[day], upstream={FEATURES: lambda key: [key]})]
 
 
 def issue_scores(lake: Lake, day: str) -> None:
     """Scores of a day as they were issued from its features."""
     features = {k: s.content_hash for k, s in held(lake)[FEATURES].items()}
     scores = {day: pl.DataFrame({"event_date": [date.fromisoformat(day)], "score": [0.5]})}
-    node = next(n for n in nodes() if n.table == SCORES)
-    reads = {day: {up: [k for k in keys(day) if up == FEATURES] for up, keys in node.upstream.items()}}
-    inputs = {up: InputRead(1, features if up == FEATURES else {}) for up in node.upstream}
-    manifest = build_manifest(scores, "replace", Provenance("run", "1", inputs=inputs, reads=reads))
-    lake.replace(SCORES, scores, manifest, lake.open(SCORES))
+    made = replace(MADE, inputs={FEATURES: InputRead(1, features)}, reads={day: {FEATURES: [day]}})
+    lake.replace(SCORES, scores, build_manifest(scores, "replace", made), lake.open(SCORES))
 
 
-def stale_scores(lake: Lake) -> list[str]:
-    everything = states(lake, [node.table for node in nodes()])
-    return [
-        s.partition
-        for s in stale_partitions(nodes(), everything)
-        if s.table == SCORES and s.partition in everything[SCORES]
-    ]
+def stale_after_all(lake: Lake, graph: Sequence[Node]) -> list[tuple[str, str]]:
+    return [(s.table, s.partition) for s in stale_partitions(graph, states(lake, [RAW, *(n.table for n in graph)]))]
 
 
 def test_the_assets_do_so_from_the_late_event_to_stale_scores(house: House) -> None:
@@ -232,7 +230,8 @@ def test_the_assets_do_so_from_the_late_event_to_stale_scores(house: House) -> N
     arrive(lake, house.home / "inbox", "base", world())
     house.settle()
     issue_scores(lake, day)
-    assert stale_scores(lake) == []
+    graph = graph_with_scores(day)
+    assert stale_after_all(lake, graph) == []
     event = next(e for e in world() if str(e["TX_DATETIME"]).startswith(day))
     before, late = hashes(lake), disturbed("late", event, 5, 1)
     arrive(lake, house.home / "inbox", "late", [late])
@@ -240,5 +239,5 @@ def test_the_assets_do_so_from_the_late_event_to_stale_scores(house: House) -> N
     assert ran == concerned(before, hashes(lake))
     read_it = {str(FIRST_DAY + timedelta(days=n)) for n in range(4, DAYS)}
     assert ran == {(TRANSACTIONS, day), (LABELS, day)} | {(FEATURES, key) for key in read_it}
-    assert stale_scores(lake) == [day]
+    assert stale_after_all(lake, graph) == [(SCORES, day)]
     assert derived(hashes(lake)) == from_scratch([*world(), late], house.home)
