@@ -36,5 +36,7 @@ TOPIC = Topic(
     history=history,
 )
 
-events_topic = topic_asset(TOPIC, group_name="template", owners=["team:template"])
-raw_template_events = landing_asset(TOPIC, partitions_def=DAILY, group_name="template", owners=["team:template"])
+_OWNED = {"group_name": "template", "owners": ["team:template"]}
+
+events_topic = topic_asset(TOPIC, **_OWNED)
+raw_template_events = landing_asset(TOPIC, partitions_def=DAILY, **_OWNED)
