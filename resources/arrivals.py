@@ -96,7 +96,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         description=(
             f"Every accepted message of {topic.name}, as it arrived.\n\n"
             "Materializing any partition lands all that has arrived: each message exactly once, on its own event date. "
-            f"Events more than {topic.late_after} late go to `{topic.table}_late`, "
+            f"Events more than {topic.late_after.total_seconds() / 3600:g} hours late go to `{topic.table}_late`, "
             f"unusable ones to `{topic.table}_rejected`."
         ),
         metadata={

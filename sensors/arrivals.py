@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -38,7 +38,9 @@ def arrival_sensor(topics: Iterable[Topic]) -> dg.SensorDefinition:
     )
     def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         before: dict[str, dict[str, str]] = json.loads(context.cursor or "{}")
-        looks, requests, words = {}, [], []
+        looks: dict[str, _Look] = {}
+        requests: list[dg.RunRequest] = []
+        words: dict[str, list[str]] = {}  # why nothing is started -> topics
         silent: dict[str, str] = {}  # sources that gave no answer: asked once in a tick, which has no more time
         for topic in watched:
             past, sources = before.get(topic.name, {}), context.resources.sources
@@ -50,7 +52,7 @@ def arrival_sensor(topics: Iterable[Topic]) -> dg.SensorDefinition:
             why_not = look.why_not(past) or _in_flight(context.instance, topic)
             attempt = None if why_not else _attempt(context.instance, mark)
             if attempt is None:
-                words.append(f"{topic.name}: {why_not or 'its last landing failed and is tried again later'}")
+                words.setdefault(why_not or "the last landing failed and is tried again later", []).append(topic.name)
                 continue
             tags = {"cause": f"{look.messages} new in {topic.name}", RANGE: mark, TOPIC: topic.name}
             requests.append(
@@ -64,7 +66,7 @@ def arrival_sensor(topics: Iterable[Topic]) -> dg.SensorDefinition:
         moved = [t for t in watched if looks[t.name].heard != before.get(t.name, {}).get("heard")]
         return dg.SensorResult(
             run_requests=requests,
-            skip_reason=None if requests else "; ".join(words),
+            skip_reason=None if requests else "; ".join(f"{', '.join(names)}: {why}" for why, names in words.items()),
             asset_events=[dg.AssetObservation(topic_key(t), metadata=looks[t.name].offsets) for t in moved],
             cursor=json.dumps({name: look.state for name, look in looks.items()}),
         )
@@ -81,6 +83,7 @@ class _Look:
     by_lander: bool  # the newest commit is that of a continuous lander
     problem: str
     unanswered: bool  # a source gave no answer: the topic may hold more
+    sources: str  # that were asked
     heard: str = ""  # when something last came or landed
 
     @property
@@ -113,13 +116,13 @@ class _Look:
     def why_not(self, past: Mapping[str, str]) -> str | None:
         """Why no landing is started now, in words."""
         if not self.messages:
-            return self.problem or "nothing new"
+            return self.problem or f"nothing new in {self.sources}"
         if self.by_lander and str(self.version) != past.get("version"):
             return f"{self.messages} new; a continuous lander is at work"
         return None
 
 
-def _look(lake: Lake, topic: Topic, sources: Iterable[Source], silent: dict[str, str]) -> _Look:
+def _look(lake: Lake, topic: Topic, asked: Sequence[Source], silent: dict[str, str]) -> _Look:
     spans: list[Span] = []
     problems: list[str] = []
     version, by_lander = -1, False
@@ -128,7 +131,7 @@ def _look(lake: Lake, topic: Topic, sources: Iterable[Source], silent: dict[str,
         lander = Lander(lake, topic, Provenance("sensor", ""))
         if newest := _newest(lake, topic.table):
             version, by_lander = newest.version, newest.manifest["run_id"].startswith(CONTINUOUS)
-        for source in sources:
+        for source in asked:
             try:
                 if source.name in silent:
                     raise BrokerUnreachable(silent[source.name])
@@ -142,7 +145,7 @@ def _look(lake: Lake, topic: Topic, sources: Iterable[Source], silent: dict[str,
                 problems.append(str(error))
     except ConvergenceError as error:  # of this topic: the others are served all the same
         problems.append(str(error))
-    return _Look(spans, version, by_lander, "; ".join(problems), unanswered)
+    return _Look(spans, version, by_lander, "; ".join(problems), unanswered, ", ".join(s.name for s in asked))
 
 
 def _newest(lake: Lake, table: str) -> Commit | None:

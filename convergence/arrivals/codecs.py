@@ -109,6 +109,14 @@ def _frame(values: Sequence[bytes | None], typed: pl.Schema) -> pl.DataFrame | N
     return None
 
 
+def _text(value: bytes) -> str:
+    """The message as it came; what is no text is told in hex, for a text like it could be taken for a message."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"no UTF-8, in hex: {value.hex()}"
+
+
 def _is_object(value: bytes | None) -> bool:
     try:
         return value is not None and isinstance(json.loads(value), dict)
@@ -119,5 +127,5 @@ def _is_object(value: bytes | None) -> bool:
 def _broken(values: Sequence[bytes | None], kept: Sequence[bool], offsets: pl.Series) -> pl.DataFrame:
     left = [value for value, is_kept in zip(values, kept, strict=True) if not is_kept]
     reasons = ["no value (tombstone)" if value is None else "not a JSON object" for value in left]
-    texts = [None if value is None else value.decode(errors="replace") for value in left]
+    texts = [None if value is None else _text(value) for value in left]
     return pl.DataFrame({OFFSET: offsets, "reason": reasons, "row": texts}, schema=BROKEN)

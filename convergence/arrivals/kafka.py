@@ -9,13 +9,12 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
 import polars as pl
 from confluent_kafka import (
-    TIMESTAMP_LOG_APPEND_TIME,
     Consumer,
     IsolationLevel,
     KafkaError,
@@ -26,16 +25,12 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
-from convergence.arrivals.codecs import CODECS, OFFSET, Messages
+from convergence.arrivals.kafka_messages import Held, decode, origin
 from convergence.arrivals.topics import (
-    BROKER_TIME,
-    ORIGIN,
-    SCHEMA_VERSION,
     Arrived,
     NextOffset,
     Span,
     Topic,
-    with_beside,
 )
 from convergence.errors import ArrivalError, BrokerUnreachable
 
@@ -89,6 +84,14 @@ class Kafka:
         with _reading(self, topic, spans) as reader:
             while reader.open:
                 yield reader.take(rows, _SILENCE)
+
+    def require(self, topic: Topic) -> None:
+        """Raise ArrivalError if the cluster has no such topic."""
+        if not self._bounds(topic.name)[1]:
+            raise ArrivalError(
+                f"{self.name} has no topic {topic.name}: its producers make it, or "
+                f"`convergence replay {topic.name} --to kafka --days A..B`"
+            )
 
     def follow(self, topic: Topic, landed: NextOffset, rows: int, seconds: float) -> Iterator[list[Arrived]]:
         """What arrives, for ever: what there is after `seconds`, or `rows` messages before that; an empty list if none.
@@ -176,7 +179,7 @@ class _Reader:
 
     def take(self, rows: int, seconds: float) -> list[Arrived]:
         """Messages until `rows` are there, the range ends or, if endless, `seconds` have passed."""
-        held = {partition: _Held() for partition in self.spans}
+        held = {partition: Held() for partition in self.spans}
         before, count, due = dict(self.position), 0, time.monotonic() + seconds
         while count < rows and (self.endless or self.open):
             left = due - time.monotonic()
@@ -193,7 +196,7 @@ class _Reader:
                 due = time.monotonic() + seconds
         return [self._arrived(p, before[p], held[p]) for p in sorted(self.spans) if self.position[p] > before[p]]
 
-    def _keep(self, partition: int, chunk: list[Message], held: "_Held") -> int:
+    def _keep(self, partition: int, chunk: list[Message], held: Held) -> int:
         messages = [m for m in chunk if m.error() is None]
         if messages:
             self._answered()
@@ -209,11 +212,11 @@ class _Reader:
         self.position[partition] = reached if self.endless else min(reached, end)
         return len(messages)
 
-    def _arrived(self, partition: int, start: int, held: "_Held") -> Arrived:
+    def _arrived(self, partition: int, start: int, held: Held) -> Arrived:
         known, end = self.spans[partition], self.position[partition]
         _, high = self.consumer.get_watermark_offsets(TopicPartition(self.topic.name, partition), cached=True)
-        span = Span(known.application, start, end, _origin(held.headers) or known.origin, known.log)
-        return Arrived(span, lambda: _decode(self.topic, held), max(high - end, 0))
+        span = Span(known.application, start, end, origin(held.headers) or known.origin, known.log)
+        return Arrived(span, lambda: decode(self.topic, held), max(high - end, 0))
 
     def _check(self, chunk: list[Message]) -> None:
         for message in chunk:
@@ -240,42 +243,6 @@ def _reading(kafka: Kafka, topic: Topic, spans: Sequence[Span], *, endless: bool
         yield reader
     finally:
         reader.consumer.close()
-
-
-@dataclass
-class _Held:
-    """Messages of one partition, taken apart at once: so many objects would keep the garbage collector busy."""
-
-    values: list[Any] = field(default_factory=list)
-    offsets: list[int] = field(default_factory=list)
-    headers: list[Any] = field(default_factory=list)
-    timestamps: list[tuple[int, int]] = field(default_factory=list)  # only where the broker's time counts
-
-
-def _decode(topic: Topic, held: _Held) -> Messages:
-    decoded = CODECS[topic.codec](held.values, held.offsets, topic.columns)
-    said: dict[str, Any] = {}
-    if any(held.headers):
-        said[SCHEMA_VERSION] = [_version(headers) for headers in held.headers]
-    if held.timestamps:
-        if any(kind != TIMESTAMP_LOG_APPEND_TIME for kind, _ in held.timestamps):
-            raise ArrivalError(
-                f"{topic.name}: its messages carry the producer's time, and when they arrived is not known. Set "
-                "message.timestamp.type=LogAppendTime on the Kafka topic, or declare assumed_lateness"
-            )
-        said[BROKER_TIME] = pl.Series([at * 1000 for _, at in held.timestamps], dtype=_UTC)
-    return with_beside(decoded, pl.DataFrame({OFFSET: held.offsets, **said})) if said else decoded
-
-
-def _origin(headers: list[Any]) -> str:
-    """What the messages say of their origin, which is mostly one and the same."""
-    said = {dict(pairs).get(ORIGIN) for pairs in {tuple(h) for h in headers if h}}
-    return ", ".join(sorted(value.decode(errors="replace") for value in said if value))
-
-
-def _version(headers: Any) -> str | None:
-    value = dict(headers or ()).get(SCHEMA_VERSION)
-    return None if value is None else value.decode(errors="replace")
 
 
 def _is_another(span: Span, landed: NextOffset) -> bool:

@@ -56,6 +56,11 @@ class Rejected:
             yield Span(application, landed(application) or 0, int(rows[OFFSET][-1]) + 1, self.name), rows
 
 
+def is_again(application: str) -> bool:
+    """Whether an application id is that of messages tried again."""
+    return application.startswith("again/")
+
+
 def again(source: str) -> str:
     """The application id under which the rejected messages of a source are tried again."""
     tried = re.match(r"again/(\d+)/(.*)", source, re.DOTALL)

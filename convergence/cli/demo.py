@@ -108,10 +108,14 @@ def run_checks(instance: dg.DagsterInstance, partition: str) -> bool:
     result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False)
     evaluations = result.get_asset_check_evaluations()
     for e in evaluations:
-        verdict = "[green]passed[/]" if e.passed else "[red]FAILED[/]"
-        console.print(f"{verdict} {e.asset_key.to_user_string()} {e.check_name} {partition} {e.description or ''}")
+        warned = e.severity is dg.AssetCheckSeverity.WARN
+        verdict = "[green]passed[/]" if e.passed else "[yellow]warning[/]" if warned else "[red]FAILED[/]"
+        of = partition if graph.get(e.asset_key).partitions_def else ""
+        console.print(f"{verdict} {e.asset_key.to_user_string()} {e.check_name} {of} {e.description or ''}")
     failed = [e for e in evaluations if not e.passed and e.severity is dg.AssetCheckSeverity.ERROR]
-    console.print(f"{len(evaluations) - len(failed)} passed, {len(failed)} failed")
+    passed = sum(e.passed for e in evaluations)
+    warnings = len(evaluations) - passed - len(failed)
+    console.print(f"{passed} passed, {warnings} {'warning' if warnings == 1 else 'warnings'}, {len(failed)} failed")
     return bool(evaluations) and not failed and result.success
 
 

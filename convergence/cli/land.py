@@ -51,8 +51,12 @@ def land(
 
     wanted = topic_named(topic)
     if not (address := bootstrap or settings().kafka):
-        raise SettingsError("no Kafka cluster: name one by --bootstrap or CONVERGENCE_KAFKA, e.g. 127.0.0.1:9092")
+        raise SettingsError(
+            "no Kafka cluster is named: start one with `convergence services up kafka`, and set CONVERGENCE_KAFKA or "
+            "--bootstrap to its address"
+        )
     kafka, into = Kafka(address), lake()
+    kafka.require(wanted)
     made = provenance(wanted, kafka, f"{CONTINUOUS}{socket.gethostname()}/{os.getpid()}")
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -139,7 +143,7 @@ class Progress:
         if port is not None:
             start_http_server(port, "127.0.0.1", registry)
         self._began = self._told = time.monotonic()
-        self._since, self._total = 0, 0
+        self._since, self._total, self._late, self._rejected = 0, 0, 0, 0
 
     def update(self, done: "Landed", lag: int) -> None:
         """After a landing."""
@@ -148,6 +152,8 @@ class Progress:
         self._lag.labels(self._topic).set(lag)
         self._since += done.messages
         self._total += done.messages
+        self._late += done.late
+        self._rejected += done.rejected
         elapsed = time.monotonic() - self._told
         if elapsed >= 10:
             self._rate.labels(self._topic).set(self._since / elapsed)
@@ -158,5 +164,9 @@ class Progress:
     def close(self) -> None:
         """The closing line."""
         seconds = time.monotonic() - self._began
-        click.echo(f"{self._topic}: {self._total:,} messages landed in {seconds:.1f} s")
-        click.echo("Next: `make ui`: the reconcile sensor rebuilds what depends on them")
+        apart = f"{self._late:,} of them late, {self._rejected:,} rejected"
+        click.echo(f"{self._topic}: {self._total:,} messages landed in {seconds:.1f} s, {apart}")
+        if self._rejected:
+            click.echo(f"Next: `convergence rejected list {self._topic}` says why")
+        elif self._total:
+            click.echo("Next: `make ui`: the reconcile sensor rebuilds what depends on them")

@@ -113,6 +113,9 @@ def switch_to(use_case: str, generation: int, instance: "dg.DagsterInstance") ->
     _, nodes = _derived(use_case)
     now = lake()
     before = switch(now.store, use_case, generation)
+    if before == generation:
+        click.echo(f"{use_case} was in generation {generation} already")
+        return
     told = report_unrecorded(instance, now.newest(), nodes, why=f"switched to generation {generation}")
     click.echo(
         f"{use_case} is in generation {generation}; Dagster was told of {told} partitions that differ. "

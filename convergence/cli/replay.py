@@ -138,8 +138,8 @@ def _to_kafka(
         )
     seconds = (datetime.now(UTC) - now).total_seconds()
     kinds = dict(sent["kind"].value_counts(sort=True).iter_rows())
-    counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
-    click.echo(f"{sent.height} messages in {seconds:.1f} s ({sent.height / seconds:,.0f}/s): {counts}; {origin}")
+    counts = ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
+    click.echo(f"{sent.height:,} messages in {seconds:.1f} s ({sent.height / seconds:,.0f}/s): {counts}; {origin}")
     click.echo(f"Ledger: {ledger}")
     click.echo(f"Next: `convergence land {topic.name} --until-caught-up`; or `make ui`: the arrival sensor lands them")
 

@@ -1,5 +1,6 @@
 """`convergence services`: servers that run beside the platform and outlive the command that started them."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -17,14 +18,14 @@ def services() -> None:
 
 @services.command()
 @_SERVICE
-@click.option("--port", type=click.IntRange(1024, 65534), default=PORT, show_default=True)
-def up(service: str, port: int) -> None:
+@click.option("--port", type=click.IntRange(1024, 65534), help=f"Default: the one it had last, or {PORT}.")
+def up(service: str, port: int | None) -> None:
     """Start SERVICE on loopback, with its data under CONVERGENCE_HOME. One that runs is left alone.
 
     Kafka also takes the next port, for its controller.
     """
     folder = _folder(service)
-    broker = KafkaBroker(folder, install_kafka(folder.parent), port=port)
+    broker = KafkaBroker(folder, install_kafka(folder.parent), port=port or _last_port(folder) or PORT)
     began = broker.start()
     state = "is up" if began else "was up already"
     click.echo(f"{service} {state} at {broker.bootstrap} (process {broker.pid}); log: {broker.log}")
@@ -53,6 +54,14 @@ def status() -> None:
     table.add_row("kafka", state, broker.bootstrap if pid else "", str(pid or ""), log)
     Console(soft_wrap=True).print(table)
     sys.exit(1 if broker.died or (pid and not reachable) else 0)
+
+
+def _last_port(folder: Path) -> int | None:
+    properties = folder / "server.properties"
+    found = (
+        re.search(r"^listeners=PLAINTEXT://[^:]+:(\d+)", properties.read_text(), re.M) if properties.exists() else None
+    )
+    return int(found[1]) if found else None
 
 
 def _folder(service: str) -> Path:

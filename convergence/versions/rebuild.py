@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from convergence.arrivals.rejected import is_again
 from convergence.errors import ArrivalError
 from convergence.lake.content_hash import EMPTY
 from convergence.lake.generations import Generations, reserve, use_case_of
@@ -58,7 +59,8 @@ def landed_ranges(lake: Lake, table: str) -> Ranges:
     found: dict[str, list[tuple[int, float]]] = {}
     for commit in lake.commits(table):
         for application, (start, end) in commit.manifest.get("offsets", {}).items():
-            found.setdefault(application, []).append((start, end))
+            if not is_again(application):  # what was rejected is in its source still
+                found.setdefault(application, []).append((start, end))
     return {application: _joined(ranges) for application, ranges in found.items()}
 
 

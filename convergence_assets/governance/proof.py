@@ -98,7 +98,7 @@ def exactly_once(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         return dg.AssetCheckResult(
             passed=False,
             severity=dg.AssetCheckSeverity.WARN,
-            description="The proof has not been run: materialize governance/chaos_report.",
+            description="The proof has not been run: materialize governance/chaos_report (Assets, in `make ui`).",
         )
     with failures():
         rows = lake.scan("governance/chaos_report").collect()

@@ -101,7 +101,7 @@ def platform(lake: Lake, instance: dg.DagsterInstance, tmp_path: Path) -> Platfo
 
 def test_an_empty_inbox_asks_for_nothing_and_says_so(platform: Platform) -> None:
     assert platform.tick() == []
-    assert platform.said == "wind: nothing new; rain: nothing new"
+    assert platform.said == "wind, rain: nothing new in drop folder"
 
 
 def test_new_files_ask_for_one_landing_of_their_topic(platform: Platform) -> None:
@@ -138,7 +138,7 @@ def test_a_landed_file_is_not_asked_for_again(platform: Platform) -> None:
     platform.land(RAIN)
     platform.seen.clear()
     assert platform.tick() == []
-    assert platform.said == "wind: nothing new; rain: nothing new"
+    assert platform.said == "wind, rain: nothing new in drop folder"
 
 
 def test_the_same_content_under_another_name_is_not_asked_for_again(platform: Platform) -> None:

@@ -98,7 +98,10 @@ def batch(count: int, first: int = 0) -> list[Message]:
 
 def test_five_hundred_messages_ask_for_one_landing_and_no_second(platform: Platform, kafka: KafkaBroker) -> None:
     (topic,) = platform.topics
-    assert (platform.tick(), platform.said) == ([], f"{topic.name}: nothing new")
+    assert (platform.tick(), platform.said) == (
+        [],
+        f"{topic.name}: nothing new in drop folder, kafka {kafka.bootstrap}",
+    )
     produce(kafka, topic, batch(300), partition=0)
     produce(kafka, topic, batch(200, 300), partition=1)
     (request,) = platform.tick()
@@ -107,7 +110,10 @@ def test_five_hundred_messages_ask_for_one_landing_and_no_second(platform: Platf
     assert platform.tick() == []
     assert platform.run(request).success
     assert platform.count(topic) == 500
-    assert (platform.tick(), platform.said) == ([], f"{topic.name}: nothing new")
+    assert (platform.tick(), platform.said) == (
+        [],
+        f"{topic.name}: nothing new in drop folder, kafka {kafka.bootstrap}",
+    )
 
 
 def test_other_offsets_have_another_run_key_and_equal_ones_the_same(platform: Platform, kafka: KafkaBroker) -> None:
@@ -158,7 +164,7 @@ def test_a_landing_that_failed_is_tried_again_later_and_then_later_still(
     for _ in range(3):
         ended = clock["now"]
         while not (requests := platform.tick()):
-            assert platform.said == f"{topic.name}: its last landing failed and is tried again later"
+            assert platform.said == f"{topic.name}: the last landing failed and is tried again later"
             clock["now"] += 10
         pauses.append(clock["now"] - ended)
         keys.add(requests[0].run_key)
@@ -309,7 +315,7 @@ def test_silence_is_said_once_and_its_end_once(
     produce(kafka, topic, batch(1))
     platform.run(platform.tick(**limit)[0])
     platform.tick(**limit)
-    assert platform.said == f"{topic.name}: nothing new"
+    assert platform.said == f"{topic.name}: nothing new in drop folder, kafka {kafka.bootstrap}"
     time.sleep(0.6)
     for _ in range(3):
         platform.tick(**limit)

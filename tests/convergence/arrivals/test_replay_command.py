@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
+from convergence.chaos.producing import fresh_topic
 from convergence.cli import cli
 from convergence.errors import ArrivalError, ServiceError, SettingsError
 from convergence.services.kafka import KafkaBroker
@@ -29,6 +30,7 @@ def replay(*arguments: str) -> Result:
 
 def test_a_disorderly_replay_says_what_it_sent_and_keeps_a_ledger_of_it(kafka: KafkaBroker, home: Path) -> None:
     disorder = ["--duplicates", "0.1", "--late", "0.05", "--poison", "0.01", "--shift", "amount=3", "--seed", "7"]
+    fresh_topic(kafka.bootstrap, "fraud.transactions", 3)
     done = replay("--to", "kafka", "--bootstrap", kafka.bootstrap, *disorder)
     assert done.exit_code == 0, done.output
     [ledger] = (home / "ledgers").glob("fraud.transactions-7-*.parquet")
@@ -37,8 +39,8 @@ def test_a_disorderly_replay_says_what_it_sent_and_keeps_a_ledger_of_it(kafka: K
     messages = kinds["message"] + kinds["late"]
     assert messages > 10_000
     assert [kinds[k] for k in ("late", "duplicate", "poison")] == [round(messages * s) for s in (0.05, 0.1, 0.01)]
-    assert all(f"{count} {kind}" in done.output for kind, count in kinds.items())
-    assert f"{sum(kinds.values())} messages in" in done.output
+    assert all(f"{kind} {count:,}" in done.output for kind, count in kinds.items())
+    assert f"{sum(kinds.values()):,} messages in" in done.output
 
 
 def test_equal_arguments_send_equal_messages_to_equal_places(kafka: KafkaBroker, tmp_path: Path) -> None:

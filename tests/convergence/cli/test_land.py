@@ -18,10 +18,10 @@ from click.testing import CliRunner
 
 from convergence import cli
 from convergence.arrivals.topics import Topic
+from convergence.chaos.producing import fresh_topic
 from convergence.errors import BrokerUnreachable, SettingsError
 from convergence.lake.tables import Lake
 from convergence.services.kafka import KafkaBroker
-from convergence.services.topics import create_topic
 from convergence_assets.fraud.arrivals import TOPIC
 from resources.environments import Settings
 from tests.convergence.arrivals.landing import TABLE, message
@@ -71,7 +71,7 @@ def test_it_lands_what_is_there_and_reports_each_partition_once(
 
 
 def test_without_a_cluster_it_says_how_to_name_one(home: Path) -> None:
-    with pytest.raises(SettingsError, match="name one by --bootstrap or CONVERGENCE_KAFKA"):
+    with pytest.raises(SettingsError, match="set CONVERGENCE_KAFKA or --bootstrap"):
         CliRunner().invoke(command.land, [TOPIC.name], catch_exceptions=False)
 
 
@@ -100,7 +100,7 @@ def test_a_partition_is_reported_at_most_once_in_its_interval(lake: Lake, monkey
 
 
 def test_a_process_lands_serves_its_lag_and_ends_on_sigterm(kafka: KafkaBroker, tmp_path: Path) -> None:
-    create_topic(kafka.bootstrap, TOPIC.name, 1)
+    fresh_topic(kafka.bootstrap, TOPIC.name, 3)
     values = messages(customers=6, terminals=12, days=8, radius=60.0).write_ndjson().splitlines()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -1,0 +1,50 @@
+"""The messages of one Kafka partition: taken apart as they are read, decoded by whoever lands them."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
+
+from convergence.arrivals.codecs import CODECS, OFFSET, Messages
+from convergence.arrivals.topics import BROKER_TIME, ORIGIN, SCHEMA_VERSION, Topic, with_beside
+from convergence.errors import ArrivalError
+
+_UTC = pl.Datetime("us", "UTC")
+
+
+@dataclass
+class Held:
+    """Messages of one partition, taken apart at once: so many objects would keep the garbage collector busy."""
+
+    values: list[Any] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
+    headers: list[Any] = field(default_factory=list)
+    timestamps: list[tuple[int, int]] = field(default_factory=list)  # only where the broker's time counts
+
+
+def decode(topic: Topic, held: Held) -> Messages:
+    """The messages, with the schema version of their headers and, where it counts, the broker's time."""
+    decoded = CODECS[topic.codec](held.values, held.offsets, topic.columns)
+    said: dict[str, Any] = {}
+    if any(held.headers):
+        said[SCHEMA_VERSION] = [_version(headers) for headers in held.headers]
+    if held.timestamps:
+        if any(kind != TIMESTAMP_LOG_APPEND_TIME for kind, _ in held.timestamps):
+            raise ArrivalError(
+                f"{topic.name}: its messages carry the producer's time, and when they arrived is not known. Set "
+                "message.timestamp.type=LogAppendTime on the Kafka topic, or declare assumed_lateness"
+            )
+        said[BROKER_TIME] = pl.Series([at * 1000 for _, at in held.timestamps], dtype=_UTC)
+    return with_beside(decoded, pl.DataFrame({OFFSET: held.offsets, **said})) if said else decoded
+
+
+def origin(headers: list[Any]) -> str:
+    """What the messages say of their origin, which is mostly one and the same."""
+    said = {dict(pairs).get(ORIGIN) for pairs in {tuple(h) for h in headers if h}}
+    return ", ".join(sorted(value.decode(errors="replace") for value in said if value))
+
+
+def _version(headers: Any) -> str | None:
+    value = dict(headers or ()).get(SCHEMA_VERSION)
+    return None if value is None else value.decode(errors="replace")
