@@ -66,11 +66,18 @@ def transaction(broker: KafkaBroker, topic: Topic, messages: Sequence[Message], 
     """Messages in a transaction, which ends with a marker in the log."""
     producer = Producer({"bootstrap.servers": broker.bootstrap, "transactional.id": f"t{next(_numbers)}"})
     producer.init_transactions(30)
+    before = end_of(broker, topic)
     producer.begin_transaction()
     for one in messages:
         producer.produce(topic.name, value_of(one), partition=0)
     producer.flush(30)
     producer.commit_transaction(30) if commit else producer.abort_transaction(30)
+    eventually(lambda: end_of(broker, topic) > before + len(messages))  # the marker is written a little later
+
+
+def end_of(broker: KafkaBroker, topic: Topic) -> int:
+    """Where the partitions end for a reader of committed messages, in all."""
+    return sum(span.end for span in Kafka(broker.bootstrap).offered(topic, lambda _: None))
 
 
 def forget(broker: KafkaBroker, topic: Topic, before: int, partition: int = 0) -> None:
