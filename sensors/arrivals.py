@@ -37,7 +37,7 @@ def arrival_sensor(topics: Iterable[Topic]) -> dg.SensorDefinition:
         description="Lands what has arrived: messages in Kafka, files in a topic's drop folder.",
     )
     def arrivals(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        before: dict[str, dict[str, str]] = json.loads(context.cursor or "{}")
+        before = _remembered(context.cursor)
         looks: dict[str, _Look] = {}
         requests: list[dg.RunRequest] = []
         words: dict[str, list[str]] = {}  # why nothing is started -> topics
@@ -146,6 +146,15 @@ def _look(lake: Lake, topic: Topic, asked: Sequence[Source], silent: dict[str, s
     except ConvergenceError as error:  # of this topic: the others are served all the same
         problems.append(str(error))
     return _Look(spans, version, by_lander, "; ".join(problems), unanswered, ", ".join(s.name for s in asked))
+
+
+def _remembered(cursor: str | None) -> dict[str, dict[str, str]]:
+    """What the last tick knew; nothing if it cannot be read: everything is looked at again then."""
+    try:
+        known = json.loads(cursor or "{}")
+    except ValueError:
+        return {}
+    return {name: past for name, past in known.items() if isinstance(past, dict)} if isinstance(known, dict) else {}
 
 
 def _newest(lake: Lake, table: str) -> Commit | None:

@@ -17,7 +17,7 @@ REJECTED = pl.Schema(
     {"source": pl.String(), **BROKEN, SCHEMA_VERSION: pl.String(), "broker_time": pl.Datetime("us", "UTC")}
 )
 
-_PROBLEM = "problem"
+_PROBLEM = "landing.problem"
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def sort_out(topic: Topic, messages: Mapping[str, Messages]) -> Sorted:
         broken = m.broken.select(pl.lit(application).alias("source"), *BROKEN)
         rejected.append(broken.hstack(_beside(m.broken)))
     rejected = pl.concat(rejected).select(REJECTED.names()).sort("source", OFFSET)
-    is_late = good.select(pl.col(ARRIVED) - pl.col("event_time") > topic.late_after).to_series()
+    is_late = good.select((pl.col(ARRIVED) - pl.col("event_time") > topic.late_after).fill_null(False)).to_series()
     return (
         Sorted(good.filter(~is_late), good.filter(is_late), rejected)
         if is_late.any()
@@ -132,6 +132,11 @@ def _cast(rows: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Expr:
         if isinstance(there, pl.Datetime):
             utc = column.dt.convert_time_zone("UTC") if there.time_zone else column.dt.replace_time_zone("UTC")
             return within_calendar(utc.dt.cast_time_unit("us"), kind)
+    if kind == pl.Date and there == pl.String:
+        return column.str.to_date("%Y-%m-%d", strict=False)
+    if isinstance(kind, pl.Decimal) and there != kind:  # no digit is rounded away
+        exact = column.cast(pl.Decimal(38, 18), strict=False)
+        return pl.when(exact == exact.round(kind.scale)).then(exact).cast(kind, strict=False)
     if kind == pl.Boolean and there == pl.String:
         return column.str.to_lowercase().replace_strict(
             {"true": True, "1": True, "false": False, "0": False}, default=None

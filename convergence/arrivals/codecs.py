@@ -67,9 +67,7 @@ def within_calendar(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
     return pl.when(column.to_physical().is_between(first, end, closed="left")).then(column)
 
 
-_READ_AS: dict[type[pl.DataType], pl.DataType] = {
-    kind: kind() for kind in (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.Float64, pl.Boolean)
-}
+_READ_AS: dict[type[pl.DataType], pl.DataType] = {kind: kind() for kind in (pl.Int32, pl.Int64, pl.Float64, pl.Boolean)}
 
 
 def _read(values: Sequence[bytes | None], typed: pl.Schema) -> tuple[list[pl.DataFrame], list[bool]]:
@@ -98,7 +96,7 @@ def _frame(values: Sequence[bytes | None], typed: pl.Schema) -> pl.DataFrame | N
     except TypeError:
         return None
     if joined.count(b"\n") >= len(values):  # white space inside a message: between its lines it means nothing
-        joined = b"\n".join(value.replace(b"\n", b" ") for value in values if value is not None)
+        joined = b"\n".join(value.replace(b"\n", b"\r") for value in values if value is not None)
     for schema in (typed, pl.Schema(dict.fromkeys(typed, pl.String()))):
         try:
             frame = pl.read_ndjson(joined, schema=schema)

@@ -5,7 +5,8 @@ Writers put a file under a name that starts with a dot and rename it when it is 
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -21,7 +22,6 @@ class DropFolder:
 
     root: Path
     name = "drop folder"
-    _digests: dict[tuple[str, int, int], str] = field(default_factory=dict, repr=False)
 
     def offered(self, topic: Topic, landed: NextOffset) -> list[Span]:
         """Files whose content has not landed, as one message each: application id `file/<topic>/<sha256>`."""
@@ -46,18 +46,22 @@ class DropFolder:
     def _unlanded(self, topic: Topic, landed: NextOffset) -> Iterator[tuple[str, Path]]:
         seen: set[str] = set()
         for path in sorted((self.root / topic.name).glob("[!.]*")):
-            plain = path.is_file() and not path.is_symlink()  # a link could lead out of the folder
-            application = f"file/{topic.name}/{self._digest(path)}" if plain else None
-            if application and application not in seen and landed(application) is None:
+            if not path.is_file() or path.is_symlink():  # a link could lead out of the folder
+                continue
+            try:
+                stat = path.stat()
+                application = f"file/{topic.name}/{_digest(str(path), stat.st_size, stat.st_mtime_ns)}"
+            except FileNotFoundError:
+                continue  # it was taken away meanwhile
+            if application not in seen and landed(application) is None:
                 seen.add(application)
                 yield application, path
 
-    def _digest(self, path: Path) -> str:
-        stat = path.stat()
-        key = (str(path), stat.st_size, stat.st_mtime_ns)
-        if key not in self._digests:
-            self._digests[key] = _sha256(path)
-        return self._digests[key]
+
+@lru_cache(maxsize=100_000)
+def _digest(path: str, size: int, modified: int) -> str:
+    """Kept for as long as the file looks the same: every tick of a sensor asks for all of them."""
+    return _sha256(Path(path))
 
 
 def _sha256(path: Path) -> str:

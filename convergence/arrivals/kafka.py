@@ -8,8 +8,10 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import TimeoutError as FutureTimeout
-from contextlib import contextmanager, suppress
+from concurrent.futures import wait
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any
 
@@ -25,7 +27,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec  # pyright: ignore[reportPrivateImportUsage]
 
-from convergence.arrivals.kafka_messages import Held, decode, origin
+from convergence.arrivals.kafka_messages import Held, decode, headers_of, origin
 from convergence.arrivals.topics import (
     Arrived,
     NextOffset,
@@ -50,7 +52,9 @@ _CONSUMER = _CLIENT | {
     "fetch.wait.max.ms": 100,
     "queued.max.messages.kbytes": 32_768,  # what the client reads ahead at most, in all: the brake of a burst
 }
+_MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}  # for a moment: a topic is new
 _CHUNK = 500  # messages taken from the client at once: fewer than set off the garbage collector
+_BATCH_BYTES = 128 << 20  # of values: so much is a batch, however few messages it holds
 _NEW_PARTITIONS = 30.0  # seconds between two looks for new partitions
 _SILENCE = 30.0  # seconds without a message, though there are some, after which a bounded read gives up
 _UTC = pl.Datetime("us", "UTC")
@@ -101,11 +105,20 @@ class Kafka:
         with _reading(self, topic, self._spans(topic, landed), endless=True) as reader:
             looked = time.monotonic()
             while True:
-                yield reader.take(rows, seconds)
-                if time.monotonic() - looked > _NEW_PARTITIONS:
-                    with suppress(BrokerUnreachable):
-                        reader.take_up(self._spans(topic, landed))
+                batch = reader.take(rows, seconds)
+                if batch or time.monotonic() - looked > _NEW_PARTITIONS:  # the client goes by the log's name alone
+                    reader.take_up(self._spans_when_up(topic, landed, patient=bool(batch)))
                     looked = time.monotonic()
+                yield batch
+
+    def _spans_when_up(self, topic: Topic, landed: NextOffset, *, patient: bool) -> list[Span]:
+        """The partitions; none if the cluster does not answer, unless `patient`: then it is waited for."""
+        while True:
+            try:
+                return self._spans(topic, landed)
+            except BrokerUnreachable:
+                if not patient:
+                    return []
 
     def _spans(self, topic: Topic, landed: NextOffset) -> list[Span]:
         """Every partition from where it has landed, or its beginning, to its end."""
@@ -121,9 +134,14 @@ class Kafka:
             spans.append(Span(application, start, end, self.origin, (log, identity)))
         return spans
 
-    def _bounds(self, topic: str) -> tuple[int, dict[int, tuple[int, int]]]:
+    @cached_property
+    def _admin(self) -> AdminClient:
+        """Kept: the client library aborts the process when it is given up while an answer is on its way."""
+        return AdminClient(_CLIENT | {"bootstrap.servers": self.bootstrap})
+
+    def _bounds(self, topic: str, attempts: int = 10) -> tuple[int, dict[int, tuple[int, int]]]:
         """Identity of the topic's log, and first offset and end of each partition; none where there is no topic."""
-        admin = AdminClient(_CLIENT | {"bootstrap.servers": self.bootstrap})
+        admin = self._admin
         limit: dict[str, Any] = {"request_timeout": self.timeout}
         try:
             described = admin.describe_topics(TopicCollection([topic]), **limit)[topic].result(self.timeout)
@@ -134,14 +152,20 @@ class Kafka:
                 (OffsetSpec.latest(), committed),
             ]
             asked = [admin.list_offsets(dict.fromkeys(partitions, where), **how) for where, how in sought]  # pyright: ignore[reportArgumentType]
+            wait([future for found in asked for future in found.values()], self.timeout)
             firsts, ends = ({p.partition: f.result(self.timeout).offset for p, f in found.items()} for found in asked)
         except (KafkaException, FutureTimeout) as error:
             reason = error.args[0] if error.args else None
-            if isinstance(reason, KafkaError) and reason.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            code = reason.code() if isinstance(reason, KafkaError) else None
+            if code == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return 0, {}
+            if code in _MOVING and attempts:
+                time.sleep(0.2)
+                return self._bounds(topic, attempts - 1)
+            why = f" ({reason.str()})" if isinstance(reason, KafkaError) else ""
             raise BrokerUnreachable(
-                f"{self.name} did not answer in {self.timeout:g} s: start it (`convergence services up kafka`), or "
-                "correct CONVERGENCE_KAFKA"
+                f"{self.name} did not answer in {self.timeout:g} s{why}: start it (`convergence services up kafka`), "
+                "or correct CONVERGENCE_KAFKA"
             ) from error
         identity = int.from_bytes(blake2b(str(described.topic_id).encode(), digest_size=7).digest())
         return identity, {p: (firsts[p], ends[p]) for p in sorted(firsts)}
@@ -166,8 +190,10 @@ class _Reader:
 
     def take_up(self, spans: Iterable[Span]) -> None:
         """Begin to read the partitions among these that are new. Raises ArrivalError if the log was made anew."""
-        self._answered()
-        for partition, span in _by_partition(spans).items():
+        found = _by_partition(spans)
+        if found:
+            self._answered()
+        for partition, span in found.items():
             if partition in self.spans and span.application != self.spans[partition].application:
                 raise ArrivalError(
                     f"{self.kafka.name}: {self.topic.name} was deleted and made anew while it was read: look what of "
@@ -180,8 +206,8 @@ class _Reader:
     def take(self, rows: int, seconds: float) -> list[Arrived]:
         """Messages until `rows` are there, the range ends or, if endless, `seconds` have passed."""
         held = {partition: Held() for partition in self.spans}
-        before, count, due = dict(self.position), 0, time.monotonic() + seconds
-        while count < rows and (self.endless or self.open):
+        before, count, size, due = dict(self.position), 0, 0, time.monotonic() + seconds
+        while count < rows and size < _BATCH_BYTES and (self.endless or self.open):
             left = due - time.monotonic()
             if left <= 0:
                 if self.endless:
@@ -190,6 +216,7 @@ class _Reader:
                 raise BrokerUnreachable(f"{where} holds more, but for {seconds:g} s nothing came: is the broker up?")
             chunk = self.consumer.consume(min(_CHUNK, rows - count), min(left, 0.1))
             self._check(chunk)
+            size += sum(len(m) for m in chunk)
             for partition in sorted({_partition(m) for m in chunk}):
                 count += self._keep(partition, [m for m in chunk if m.partition() == partition], held[partition])
             if chunk and not self.endless:
@@ -205,7 +232,7 @@ class _Reader:
             messages = [m for m in messages if _offset(m) < end]
         held.values += [m.value() for m in messages]
         held.offsets += [_offset(m) for m in messages]
-        held.headers += [m.headers() for m in messages]
+        held.headers += [headers_of(m) for m in messages]
         if self.topic.assumed_lateness is None:
             held.timestamps += [m.timestamp() for m in messages]
         reached = max(_offset(last) + (last.error() is None), self.position[partition])

@@ -4,13 +4,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import polars as pl
-from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from convergence.arrivals.codecs import CODECS, OFFSET, Messages
 from convergence.arrivals.topics import BROKER_TIME, ORIGIN, SCHEMA_VERSION, Topic, with_beside
 from convergence.errors import ArrivalError
 
 _UTC = pl.Datetime("us", "UTC")
+_MANY, _LONG = 20, 200  # origins, and characters of one, that a manifest names
 
 
 @dataclass
@@ -40,9 +41,18 @@ def decode(topic: Topic, held: Held) -> Messages:
 
 
 def origin(headers: list[Any]) -> str:
-    """What the messages say of their origin, which is mostly one and the same."""
+    """What the messages say of their origin, which is mostly one and the same; of many or long ones the beginning."""
     said = {dict(pairs).get(ORIGIN) for pairs in {tuple(h) for h in headers if h}}
-    return ", ".join(sorted(value.decode(errors="replace") for value in said if value))
+    texts = sorted({value.decode(errors="replace")[:_LONG] for value in said if value})
+    return ", ".join(texts[:_MANY]) + (f" and {len(texts) - _MANY} more" if len(texts) > _MANY else "")
+
+
+def headers_of(message: Message) -> Any:
+    """The headers; where a name among them is no UTF-8, which the client cannot read, a version that no topic knows."""
+    try:
+        return message.headers()
+    except SystemError:
+        return [(SCHEMA_VERSION, b"headers are not UTF-8")]
 
 
 def _version(headers: Any) -> str | None:

@@ -144,7 +144,7 @@ class Lander:
         """One batch, in one commit of the topic's table; whatever of it is there already is left out."""
         spans = [arrived.span for arrived in batch]
         self._refresh(self.topic.table)
-        self._refuse({span: self._gap(span) for span in spans})
+        self._refuse({span: self._gap(span) or self._remade(span) for span in spans})
         fault("before_decode")
         rows = sort_out(self.topic, {arrived.span.application: arrived.decode() for arrived in batch})
         made = replace(self.provenance, origins=sorted({span.origin for span in spans}))
@@ -163,7 +163,10 @@ class Lander:
 
     def refuse_loss(self, offered: Iterable[Span]) -> None:
         """Raise ArrivalError if messages are gone between what has landed and what a source offers."""
-        self._refuse({span: self._gap(span) or self._replaced(span) for span in offered})
+        spans = list(offered)
+        for span in spans:
+            self._refuse_cut(span)
+        self._refuse({span: self._gap(span) or self._remade(span) for span in spans})
 
     def _refuse(self, losses: Mapping[Span, str | None]) -> None:
         for span, reason in losses.items():
@@ -182,13 +185,19 @@ class Lander:
         gone = f"{span.start - last} messages are gone"
         return f"{span.application} landed up to offset {last} and now starts at {span.start}: {gone}"
 
-    def _replaced(self, span: Span) -> str | None:
-        last, identity = self.landed(span.application), span.log and self.landed(span.log[0])
-        if span.log and identity not in (None, span.log[1]):
-            return f"{span.log[0]} was deleted and made anew, and not all of the former log may have landed"
+    def _remade(self, span: Span) -> str | None:
+        if span.log is None or self.landed(span.log[0]) in (None, span.log[1]):
+            return None
+        return f"{span.log[0]} was deleted and made anew, and not all of the former log may have landed"
+
+    def _refuse_cut(self, span: Span) -> None:
+        """A log that was cut off gives its offsets to other messages: that cannot be accepted, and is refused."""
+        last = self.landed(span.application)
         if last is not None and last > span.end:
-            return f"{span.application} landed up to offset {last} and now ends at {span.end}: the log was cut off"
-        return None
+            raise ArrivalError(
+                f"{self.topic.table}: {span.application} landed up to offset {last} and now ends at {span.end}: the "
+                "log was cut off. Nothing of it was landed. Restore it, or make the topic anew and send what is missing"
+            )
 
     def _append(
         self, table: str, rows: pl.DataFrame, spans: Sequence[Span], made: Provenance, *, dated: bool

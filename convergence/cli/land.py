@@ -27,10 +27,24 @@ REPORT_SECONDS = 60.0  # between two materializations of one partition in Dagste
 @click.command()
 @click.argument("topic")
 @click.option("--until-caught-up", is_flag=True, help="Stop when everything that is there has landed.")
-@click.option("--every", default=1.0, show_default=True, help="Seconds of arrivals in a commit.")
-@click.option("--rows", default=250_000, show_default=True, help="Messages at which a commit does not wait any longer.")
+@click.option(
+    "--every",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Seconds of arrivals in a commit.",
+)
+@click.option(
+    "--rows",
+    type=click.IntRange(1),
+    default=250_000,
+    show_default=True,
+    help="Messages at which a commit does not wait any longer.",
+)
 @click.option("--bootstrap", help="Kafka's address; default: CONVERGENCE_KAFKA.")
-@click.option("--metrics-port", type=int, help="Serve Prometheus metrics on loopback: lag, rate, counts.")
+@click.option(
+    "--metrics-port", type=click.IntRange(1, 65535), help="Serve Prometheus metrics on loopback: lag, rate, counts."
+)
 @click.option("--accept-loss", is_flag=True, help="Go on behind messages that are gone, and record it in the manifest.")
 def land(
     topic: str,
@@ -141,7 +155,10 @@ class Progress:
         self._rate = Gauge("convergence_landed_per_second", "Messages landed per second, lately", by, registry=registry)
         self._topic = topic
         if port is not None:
-            start_http_server(port, "127.0.0.1", registry)
+            try:
+                start_http_server(port, "127.0.0.1", registry)
+            except OSError as error:
+                raise SettingsError(f"port {port} is taken: choose another with --metrics-port") from error
         self._began = self._told = time.monotonic()
         self._since, self._total, self._late, self._rejected = 0, 0, 0, 0
 
