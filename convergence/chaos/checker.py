@@ -111,9 +111,9 @@ def _contents(
         if value is None:
             continue
         if where == REJECTED:
-            said = value.decode(errors="replace")
+            said = _original(value)
             kept = row["row"] or ""
-            differ = ["row"] if not said.startswith(kept) or (said and not kept) else []
+            differ = ["row"] if kept != said else []
             differ += ["reason"] if not row["reason"] else []
         else:
             try:
@@ -123,6 +123,14 @@ def _contents(
             differ = [name for name, held in row.items() if held != sent.get(name)]
         if differ:
             yield Finding(TORN, f"{where} row of {_at(place)} differs from its message in {', '.join(differ)}")
+
+
+def _original(value: bytes) -> str:
+    """A message as its rejected row must keep it: the whole of it, and nothing of it changed."""
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return f"no UTF-8, in hex: {value.hex()}"
 
 
 def _commits(evidence: Evidence, where: str, mine: set[Place]) -> Iterator[Finding]:
