@@ -12,7 +12,8 @@ import polars as pl
 from convergence.features.leakage import KINDS, Compute, find_leaks
 from convergence.features.views import FeatureView
 from convergence.lake.tables import DAY
-from resources.lake import failures, table_of
+from resources.keys import table_of
+from resources.lake import failures
 
 _ROWS_PER_DAY = 3
 _ROWS_AT_LEAST = 20  # of a run over few days

@@ -12,10 +12,12 @@ from convergence.arrivals.drop_folder import DropFolder
 from convergence.arrivals.lander import Landed, land
 from convergence.arrivals.topics import Source, Topic
 from convergence.errors import ConvergenceError
+from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import PartitionState, Provenance, states
 from convergence.lake.tables import Lake
 from convergence.versions.revision import code_revision
 from resources.contract_metadata import column_schema, contract_check
+from resources.keys import key_of
 from resources.lake import WITHOUT_EVENTS, failures
 
 CODE_VERSION = "1"
@@ -45,7 +47,6 @@ class Sources(dg.ConfigurableResource):
 
 def topic_asset(topic: Topic, **asset: Any) -> dg.AssetSpec:
     """The topic itself, which lineage begins with; Dagster observes it and never makes it."""
-    originals = {new: old for old, new in topic.renames.items()}
     return dg.AssetSpec(
         topic_key(topic),
         kinds={"kafka"},
@@ -61,7 +62,7 @@ def topic_asset(topic: Topic, **asset: Any) -> dg.AssetSpec:
             "key": topic.key,
             "dagster/column_schema": dg.TableSchema(
                 [
-                    dg.TableColumn(originals.get(c.name, c.name), c.type, c.description, tags=c.tags)
+                    dg.TableColumn(topic.original(c.name), c.type, c.description, tags=c.tags)
                     for c in column_schema(topic.contract).columns
                     if c.name in topic.carried
                 ]
@@ -73,12 +74,12 @@ def topic_asset(topic: Topic, **asset: Any) -> dg.AssetSpec:
 
 def topic_key(topic: Topic) -> dg.AssetKey:
     """The asset key of a topic: `fraud.transactions` is `fraud/transactions_topic`."""
-    return dg.AssetKey([topic.table.split("/")[0], f"{topic.name.rpartition('.')[2]}_topic"])
+    return dg.AssetKey([use_case_of(topic.table), f"{topic.name.rpartition('.')[2]}_topic"])
 
 
 def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **asset: Any) -> dg.AssetsDefinition:
     """The raw table of a topic. Whichever partition is asked for, all that has arrived is landed, on its own dates."""
-    key = dg.AssetKey(topic.table.split("/"))
+    key = key_of(topic.table)
     promise = f"Messages keep {topic.contract.__name__}; others go to {topic.table}_rejected or _late."
 
     @dg.asset(
@@ -144,7 +145,7 @@ def provenance(topic: Topic, source: Source, run_id: str) -> Provenance:
 def landed_events(topic: Topic, held: Mapping[str, PartitionState], **metadata: str) -> Iterator[Any]:
     """What Dagster is told of partitions that landing has added to; only accepted rows are in them."""
     for day, state in held.items():
-        yield from partition_events(dg.AssetKey(topic.table.split("/")), day, state, **metadata)
+        yield from partition_events(key_of(topic.table), day, state, **metadata)
 
 
 def partition_events(key: dg.AssetKey, partition: str, state: PartitionState, **metadata: Any) -> Iterator[Any]:
@@ -194,7 +195,7 @@ def overdue_when_silent(defs: dg.Definitions, topics: Iterable[Topic]) -> dg.Def
 
     Only for deployments with a live source: the policy runs on the wall clock, and history would be overdue for ever.
     """
-    limits = {dg.AssetKey(t.table.split("/")): t.silent_after for t in topics if t.silent_after}
+    limits = {key_of(t.table): t.silent_after for t in topics if t.silent_after}
 
     def limited(spec: dg.AssetSpec) -> dg.AssetSpec:
         limit = limits[spec.key]

@@ -8,7 +8,7 @@ import dagster as dg
 
 from convergence.lake.tables import WHOLE
 from convergence.versions.reconcile import Node
-from resources.lake import table_of
+from resources.keys import table_of
 from resources.partition_windows import upstream_reads
 
 

@@ -24,6 +24,7 @@ from convergence.lake.tables import WHOLE, Lake, rows_of
 from convergence.versions.revision import code_revision
 from resources.contract_metadata import column_schema, contract_check
 from resources.event_log import held_open
+from resources.keys import table_of
 from resources.partition_windows import upstream_reads
 
 # Dagster then emits no materializations of its own for an output. It is Dagster's private name, kept here alone: should
@@ -86,11 +87,6 @@ class LakeIOManager(dg.ConfigurableIOManager):
         if wanted is Snapshot:
             return snapshot
         return snapshot.rows.collect() if wanted is pl.DataFrame else snapshot.rows
-
-
-def table_of(key: dg.AssetKey) -> str:
-    """The lake table of an asset."""
-    return "/".join(key.path)
 
 
 def read_snapshot(

@@ -9,6 +9,7 @@ from convergence.lake.manifests import states
 from convergence.lake.tables import WHOLE, Lake
 from convergence.versions.reconcile import Node
 from resources.arrivals import partition_events, report
+from resources.keys import key_of
 
 PROCESS = "convergence/process"  # tag of a run that lives in a process of our own, which no daemon watches
 
@@ -37,7 +38,7 @@ def report_unrecorded(
     held = states(lake, [n.table for n in nodes])
     reported = 0
     for node in nodes:
-        key = dg.AssetKey(node.table.split("/"))
+        key = key_of(node.table)
         known = instance.event_log_storage.get_latest_tags_by_partition(
             key, dg.DagsterEventType.ASSET_MATERIALIZATION, [_DATA_VERSION]
         )

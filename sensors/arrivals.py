@@ -15,6 +15,7 @@ from convergence.errors import ArrivalError, BrokerUnreachable, ConvergenceError
 from convergence.lake.manifests import Provenance
 from convergence.lake.tables import Commit, Lake
 from resources.arrivals import CONTINUOUS, topic_key
+from resources.keys import key_of
 from sensors.reconcile import UNFINISHED
 
 RANGE = "convergence/range"  # tag of a landing: the topic and the offsets that it answers
@@ -26,7 +27,7 @@ _AFTER_FAILURE = timedelta(minutes=1)  # then twice as long each time: what fail
 def arrival_sensor(topics: Iterable[Topic]) -> dg.SensorDefinition:
     """One sensor for all topics: a run per topic with unlanded messages, once per range of offsets."""
     watched = list(topics)
-    keys = {t.name: dg.AssetKey(t.table.split("/")) for t in watched}
+    keys = {t.name: key_of(t.table) for t in watched}
 
     @dg.sensor(
         name="arrivals",

@@ -12,6 +12,7 @@ from convergence.lake.manifests import states
 from convergence.lake.tables import WHOLE
 from convergence.versions.reconcile import Node, Stale, stale_partitions
 from resources.graph import lake_nodes
+from resources.keys import key_of
 
 REBUILT = frozenset({"dataset", "feature", "embedding"})  # models and issued predictions only show that they are stale
 
@@ -80,7 +81,7 @@ def _request(stretch: list[Stale]) -> dg.RunRequest:
     marks = "".join(s.fingerprint for s in stretch)
     return dg.RunRequest(
         run_key=blake2b(marks.encode(), digest_size=12).hexdigest(),
-        asset_selection=[dg.AssetKey(stretch[0].table.split("/"))],
+        asset_selection=[key_of(stretch[0].table)],
         tags=tags,
     )
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -38,10 +39,30 @@ def kafka_jars() -> Path:
         pytest.skip(str(error))
 
 
-@pytest.fixture(scope="session")
-def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A broker for the tests of this process: a free port, a temporary folder. Give each test a topic of its own."""
-    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"), kafka_jars)
+@contextmanager
+def _started(folder: Path, jars: Path) -> Iterator[KafkaBroker]:
+    broker = KafkaBroker(folder, jars)
     broker.start()
     yield broker
     broker.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker for the tests of this process: a free port, a temporary folder. Give each test a topic of its own."""
+    with _started(tmp_path_factory.mktemp("kafka"), kafka_jars) as broker:
+        yield broker
+
+
+@pytest.fixture(scope="module")
+def mortal(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
+    """A broker that the tests of a module may kill, and whose topics they may make anew."""
+    with _started(tmp_path_factory.mktemp("mortal"), kafka_jars) as broker:
+        yield broker
+
+
+@pytest.fixture
+def own_broker(kafka_jars: Path, tmp_path: Path) -> Iterator[KafkaBroker]:
+    """A broker of one test alone."""
+    with _started(tmp_path / "broker", kafka_jars) as broker:
+        yield broker

@@ -4,7 +4,7 @@ Delta accepts a repeated transaction, so the lander reads the last offset, check
 commits with that very handle: delta-rs refuses the commit if anyone has moved the offset meanwhile.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -79,7 +79,7 @@ def follow(
     seconds: float = 1.0,
     until_caught_up: bool = False,
     accept_loss: bool = False,
-) -> Iterator[tuple[Landed, int]]:
+) -> Generator[tuple[Landed, int], None, None]:
     """Land what arrives, for ever or `until_caught_up`: a commit after `seconds`, or `rows` messages before that.
 
     Yields what each landing did and how many messages the log holds beyond it. No more than two batches are in memory,
@@ -90,8 +90,11 @@ def follow(
     with ThreadPoolExecutor(max_workers=1) as housekeeper:
         commits, merging = 0, None
         lag: dict[str, int] = {}  # of each partition when it was last heard of
-        following = stream.follow(topic, lander.landed, rows, seconds)
-        for batch in read_ahead(stream.batches(topic, lander.landed, rows) if until_caught_up else following):
+        if until_caught_up:
+            batches = stream.batches(topic, lander.landed, rows)
+        else:
+            batches = stream.follow(topic, lander.landed, rows, seconds)
+        for batch in read_ahead(batches):
             done = lander.land(batch) if batch else Landed()
             commits += done.commits
             if done.commits and commits % COMPACT_AFTER == 0 and (merging is None or merging.done()):
@@ -144,7 +147,7 @@ class Lander:
         """One batch, in one commit of the topic's table; whatever of it is there already is left out."""
         spans = [arrived.span for arrived in batch]
         self._refresh(self.topic.table)
-        self._refuse({span: self._gap(span) or self._remade(span) for span in spans})
+        self._refuse(spans)
         fault("before_decode")
         rows = sort_out(self.topic, {arrived.span.application: arrived.decode() for arrived in batch})
         made = replace(self.provenance, origins=sorted({span.origin for span in spans}))
@@ -166,10 +169,11 @@ class Lander:
         spans = list(offered)
         for span in spans:
             self._refuse_cut(span)
-        self._refuse({span: self._gap(span) or self._remade(span) for span in spans})
+        self._refuse(spans)
 
-    def _refuse(self, losses: Mapping[Span, str | None]) -> None:
-        for span, reason in losses.items():
+    def _refuse(self, spans: Iterable[Span]) -> None:
+        for span in spans:
+            reason = self._gap(span) or self._remade(span)
             if reason and not self.accept_loss:
                 raise ArrivalError(
                     f"{self.topic.table}: {reason}. Nothing of it was landed. Restore them, or record the loss and go "

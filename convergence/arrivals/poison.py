@@ -19,8 +19,7 @@ def poisoned(topic: Topic, values: Sequence[bytes]) -> list[bytes]:
 def _ways(topic: Topic) -> dict[str, Callable[[bytes], bytes]]:
     """What can be wrong with a message, by name."""
     columns = topic.contract.to_schema().columns
-    originals = {new: old for old, new in topic.renames.items()}
-    needed = [originals.get(name, name) for name in topic.carried if not columns[name].nullable]
+    needed = [topic.original(name) for name in topic.carried if not columns[name].nullable]
     missing = next((name for name in needed if name not in (topic.clock, topic.key)), topic.clock)
     number = next((name for name in needed if topic.columns[name].is_numeric()), topic.clock)
 

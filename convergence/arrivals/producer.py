@@ -62,7 +62,7 @@ def plan(topic: Topic, history: pl.DataFrame, disorder: Disorder) -> pl.DataFram
     so; a duplicate is the same bytes again within 6 hours; poison is added, and none of it can be used. Equal
     arguments give equal plans. Raises ArrivalError for a shift of a column that is missing or no number.
     """
-    arrived = next((old for old, new in topic.renames.items() if new == ARRIVED), ARRIVED)
+    arrived = topic.original(ARRIVED)
     shifted = history.with_columns(_shifts(topic, history, disorder.shift or {}))
     times = [_utc(pl.col(topic.clock)) + (topic.assumed_lateness or timedelta(0))]
     if arrived in history.columns:
@@ -96,9 +96,8 @@ def plan(topic: Topic, history: pl.DataFrame, disorder: Disorder) -> pl.DataFram
 
 
 def _shifts(topic: Topic, history: pl.DataFrame, shift: Mapping[str, float]) -> Iterator[pl.Expr]:
-    originals = {new: old for old, new in topic.renames.items()}
     for name, factor in shift.items():
-        column = name if name in history.columns else originals.get(name, name)
+        column = name if name in history.columns else topic.original(name)
         kind = history.schema.get(column)
         if kind is None or not kind.is_numeric():
             numbers = [topic.renames.get(c, c) for c, d in history.schema.items() if d.is_numeric()]

@@ -57,9 +57,13 @@ class Topic:
     @property
     def columns(self) -> dict[str, pl.DataType]:
         """What is read from a message, under the message's names, with the contract's types."""
-        schema, originals = schema_of(self.contract), {new: old for old, new in self.renames.items()}
-        wanted = {originals.get(name, name): schema[name] for name in self.carried}
-        return wanted | {originals.get(ARRIVED, ARRIVED): schema[ARRIVED], SCHEMA_VERSION: pl.Int64()}
+        schema = schema_of(self.contract)
+        wanted = {self.original(name): schema[name] for name in [*self.carried, ARRIVED]}
+        return wanted | {SCHEMA_VERSION: pl.Int64()}
+
+    def original(self, column: str) -> str:
+        """The name in a message of a column of the contract."""
+        return next((old for old, new in self.renames.items() if new == column), column)
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ def belongs(topic: Topic, kind: str, value: bytes) -> str:
     if kind == POISON:
         return REJECTED
     said = json.loads(value)
-    delay = _time(said[arrived_name(topic)]) - _time(said[topic.clock])
+    delay = _time(said[topic.original(ARRIVED)]) - _time(said[topic.clock])
     if -delay > topic.clock_skew:
         return REJECTED
     return LATE if delay > topic.late_after else DATA
@@ -122,11 +122,6 @@ def row_of(topic: Topic, value: bytes) -> dict[str, Any]:
     return said | {"event_date": said["event_time"].date()}
 
 
-def arrived_name(topic: Topic) -> str:
-    """What the messages call the time of arrival."""
-    return next((old for old, new in topic.renames.items() if new == ARRIVED), ARRIVED)
-
-
 def values(topic: Topic, planned: pl.DataFrame, *, edges: bool) -> list[bytes]:
     """The planned values; with `edges`, some moved to just inside or outside of a limit, and one made large."""
     found = planned["value"].to_list()
@@ -137,7 +132,7 @@ def values(topic: Topic, planned: pl.DataFrame, *, edges: bool) -> list[bytes]:
     usable = [n for n, kind in enumerate(planned["kind"]) if kind != POISON]
     for number, delay in zip(usable[:: max(1, len(usable) // len(delays))], delays, strict=False):
         said = json.loads(found[number])
-        said[arrived_name(topic)] = (_time(said[topic.clock]) + delay).isoformat()
+        said[topic.original(ARRIVED)] = (_time(said[topic.clock]) + delay).isoformat()
         found[number] = json.dumps(said).encode()
     large = {"padding": "\N{GRINNING FACE}" * (LARGEST // 12)}  # JSON writes it as twelve characters
     found[usable[-1]] = json.dumps(json.loads(found[usable[-1]]) | large).encode()

@@ -18,7 +18,7 @@ from convergence.cli.rebuild import with_rebuild
 from convergence.cli.rejected import rejected
 from convergence.cli.replay import replay
 from convergence.cli.services import services
-from convergence.errors import ConvergenceError
+from convergence.errors import ConvergenceError, SettingsError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -127,6 +127,18 @@ def topic_named(name: str) -> "Topic":
     if name not in (known := topics()):
         raise click.BadParameter(f"no topic {name!r}; there are: {', '.join(known)}")
     return known[name]
+
+
+def kafka_address(given: str | None) -> str:
+    """The Kafka cluster to talk to: `given`, else that of the settings. Raises SettingsError if there is neither."""
+    from resources.environments import settings
+
+    if address := given or settings().kafka:
+        return address
+    raise SettingsError(
+        "no Kafka cluster is named: start one with `convergence services up kafka`, and set CONVERGENCE_KAFKA or "
+        "--bootstrap to its address"
+    )
 
 
 def lake() -> "Lake":

@@ -12,20 +12,21 @@ from rich.table import Table
 from convergence.arrivals.lander import Lander
 from convergence.arrivals.replay import replay
 from convergence.errors import SettingsError
+from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import Provenance, states
 from convergence.lake.tables import Lake
 from convergence.versions.reconcile import Node, stale_partitions
 from convergence_assets.definitions import checks, defs, topics
 from resources.environments import resources, settings
 from resources.graph import lake_nodes
-from resources.lake import table_of
+from resources.keys import key_of, table_of
 from resources.recovery import process_tag, report_unrecorded
 from sensors.reconcile import run_requests
 
 console = Console()
 console.width = max(console.width, 116)  # the closing table needs it; a narrower terminal wraps
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass
@@ -40,7 +41,7 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
     """Replay what is not in the inbox, materialize what is missing or stale; False if a run failed."""
     began, here, report = time.perf_counter(), settings(), Report()
     lake = resources(here)["lake"].lake
-    wanted = {name: t for name, t in topics().items() if only in (None, t.table.split("/")[0])}
+    wanted = {name: t for name, t in topics().items() if only in (None, use_case_of(t.table))}
     for topic in wanted.values():
         played = list(replay(topic, here.published_data, here.home / "inbox", topic.first_day, topic.last_day))
         origin = played[0][2]
@@ -51,7 +52,7 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
     nodes = [
         n
         for n in lake_nodes(defs.resolve_all_asset_specs())
-        if only in (None, n.table.split("/")[0]) and n.layer != "operations"
+        if only in (None, use_case_of(n.table)) and n.layer != "operations"
     ]
     if not nodes:
         raise SettingsError(f"no use case {only!r}: there are {', '.join(sorted({n.split('.')[0] for n in topics()}))}")
@@ -64,7 +65,7 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
         if topic := landed.get(node.table):
             lander = Lander(lake, topic, Provenance("demo", ""))
             if any(source.offered(topic, lander.landed) for source in resources(here)["sources"].all):
-                request = dg.RunRequest(asset_selection=[_key(node)], tags=_range(node.partitions))
+                request = dg.RunRequest(asset_selection=[key_of(node.table)], tags=_range(node.partitions))
                 _run(instance, node, request, report)
             continue
         stale = stale_partitions(nodes, states(lake, [n.table for n in nodes]))
@@ -80,12 +81,12 @@ def _confirm(instance: dg.DagsterInstance, node: Node, report: Report) -> None:
     """Run the stand-alone checks that an interrupted or failed run left without a good result."""
     graph = defs.resolve_asset_graph()
     alone = {key for check in checks() for key in check.check_keys}
-    open_checks = [k for k in graph.get_check_keys_for_assets({_key(node)}) & alone if not _passed(instance, k)]
+    open_checks = [k for k in graph.get_check_keys_for_assets({key_of(node.table)}) & alone if not _passed(instance, k)]
     if not open_checks or report.failed:
         return
     tags = _range(node.partitions) | process_tag()
     job = defs.resolve_job_def("checks")
-    job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False)
+    job.execute_in_process(instance=instance, tags=tags, run_config=QUIET, raise_on_error=False)
     for check in open_checks:
         if not _passed(instance, check):
             report.failed.append(node.table)
@@ -105,7 +106,7 @@ def run_checks(instance: dg.DagsterInstance, partition: str) -> bool:
             f"no asset with a stand-alone check has a partition {partition!r}: expected a date like 2018-08-01"
         )
     tags = {"dagster/partition": partition} | process_tag()
-    result = job.execute_in_process(instance=instance, tags=tags, run_config=_QUIET, raise_on_error=False)
+    result = job.execute_in_process(instance=instance, tags=tags, run_config=QUIET, raise_on_error=False)
     evaluations = result.get_asset_check_evaluations()
     for e in evaluations:
         warned = e.severity is dg.AssetCheckSeverity.WARN
@@ -126,7 +127,7 @@ def _run(instance: dg.DagsterInstance, node: Node, request: dg.RunRequest, repor
             instance=instance,
             asset_selection=request.asset_selection,
             tags={**request.tags, **process_tag()},
-            run_config=_QUIET,
+            run_config=QUIET,
             raise_on_error=False,
         )
     report.seconds[node.table] += (seconds := time.perf_counter() - began)
@@ -152,7 +153,7 @@ def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], re
     table = Table("asset", "partitions", "rows", "checks passed", "key metric", "seconds", title="What is there now")
     graph = defs.resolve_asset_graph()
     for node in nodes:
-        keys = graph.get_check_keys_for_assets({_key(node)})
+        keys = graph.get_check_keys_for_assets({key_of(node.table)})
         passed = [key for key in keys if _passed(instance, key)]
         mine = held[node.table]
         table.add_row(
@@ -176,10 +177,6 @@ def _metric(lake: Lake, node: Node, column: str | None) -> str:
         return ""
     values = lake.scan(node.table).select(column).collect()[column]
     return f"mean {column} {values.mean():.3f}" if values.len() else ""
-
-
-def _key(node: Node) -> dg.AssetKey:
-    return dg.AssetKey(node.table.split("/"))
 
 
 def _range(partitions: Sequence[str]) -> dict[str, str]:

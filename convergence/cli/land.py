@@ -4,11 +4,11 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -59,34 +59,34 @@ def land(
     """Land TOPIC from Kafka continuously, each message exactly once, and report it to Dagster."""
     from convergence.arrivals.kafka import Kafka
     from convergence.arrivals.lander import follow
-    from convergence.cli import instance, lake, topic_named
+    from convergence.cli import instance, kafka_address, lake, topic_named
     from resources.arrivals import CONTINUOUS, provenance
-    from resources.environments import settings
 
     wanted = topic_named(topic)
-    if not (address := bootstrap or settings().kafka):
-        raise SettingsError(
-            "no Kafka cluster is named: start one with `convergence services up kafka`, and set CONVERGENCE_KAFKA or "
-            "--bootstrap to its address"
-        )
-    kafka, into = Kafka(address), lake()
+    kafka, into = Kafka(kafka_address(bootstrap)), lake()
     kafka.require(wanted)
     made = provenance(wanted, kafka, f"{CONTINUOUS}{socket.gethostname()}/{os.getpid()}")
     stopped: list[int] = []
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _: stopped.append(received))
     progress = Progress(wanted.name, metrics_port)
-    how = {"rows": rows, "seconds": every, "until_caught_up": until_caught_up, "accept_loss": accept_loss}
+    begin = partial(follow, rows=rows, seconds=every, until_caught_up=until_caught_up, accept_loss=accept_loss)
     switched = True
     with instance() as dagster:
         while switched:  # a rebuild has put a new generation of the tables in place: go on in that one
             into = into.newest()
             with Reporter(dagster, into, wanted, kafka.name) as reporter:
-                switched = _land(follow(into, wanted, kafka, made, **how), into, reporter, progress, stopped)
+                switched = _land(begin(into, wanted, kafka, made), into, reporter, progress, stopped)
     progress.close()
 
 
-def _land(landings: Any, into: "Lake", reporter: "Reporter", progress: "Progress", stopped: list[int]) -> bool:
+def _land(
+    landings: "Generator[tuple[Landed, int], None, None]",
+    into: "Lake",
+    reporter: "Reporter",
+    progress: "Progress",
+    stopped: list[int],
+) -> bool:
     """Land until it ends or is stopped; True if another generation of the tables counts now."""
     with closing(landings):
         for done, lag in landings:
@@ -146,6 +146,8 @@ class Progress:
     def __init__(self, topic: str, port: int | None) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
+        from convergence.arrivals.lander import Landed
+
         registry, by = CollectorRegistry(), ["topic"]
         self._messages = {
             kind: Counter(f"convergence_{kind}_messages", f"Messages {kind} since the start", by, registry=registry)
@@ -160,30 +162,28 @@ class Progress:
             except OSError as error:
                 raise SettingsError(f"port {port} is taken: choose another with --metrics-port") from error
         self._began = self._told = time.monotonic()
-        self._since, self._total, self._late, self._rejected = 0, 0, 0, 0
+        self._done, self._shown = Landed(), 0  # in all, and messages in the last line
 
     def update(self, done: "Landed", lag: int) -> None:
         """After a landing."""
         for kind, count in (("landed", done.messages), ("late", done.late), ("rejected", done.rejected)):
             self._messages[kind].labels(self._topic).inc(count)
         self._lag.labels(self._topic).set(lag)
-        self._since += done.messages
-        self._total += done.messages
-        self._late += done.late
-        self._rejected += done.rejected
+        self._done += done
         elapsed = time.monotonic() - self._told
         if elapsed >= 10:
-            self._rate.labels(self._topic).set(self._since / elapsed)
-            if self._since or lag:
-                click.echo(f"{self._topic}: {self._total:,} landed, {self._since / elapsed:,.0f}/s, lag {lag:,}")
-            self._since, self._told = 0, time.monotonic()
+            new = self._done.messages - self._shown
+            self._rate.labels(self._topic).set(new / elapsed)
+            if new or lag:
+                click.echo(f"{self._topic}: {self._done.messages:,} landed, {new / elapsed:,.0f}/s, lag {lag:,}")
+            self._shown, self._told = self._done.messages, time.monotonic()
 
     def close(self) -> None:
         """The closing line."""
         seconds = time.monotonic() - self._began
-        apart = f"{self._late:,} of them late, {self._rejected:,} rejected"
-        click.echo(f"{self._topic}: {self._total:,} messages landed in {seconds:.1f} s, {apart}")
-        if self._rejected:
+        apart = f"{self._done.late:,} of them late, {self._done.rejected:,} rejected"
+        click.echo(f"{self._topic}: {self._done.messages:,} messages landed in {seconds:.1f} s, {apart}")
+        if self._done.rejected:
             click.echo(f"Next: `convergence rejected list {self._topic}` says why")
-        elif self._total:
+        elif self._done.messages:
             click.echo("Next: `make ui`: the reconcile sensor rebuilds what depends on them")

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from convergence.errors import SettingsError
+from convergence.services.processes import default_signals
 
 
 def serve(root: Path, home: Path, port: int) -> int:
@@ -35,18 +36,13 @@ def serve(root: Path, home: Path, port: int) -> int:
         command = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)]
         command += ["--workspace", str(root / "workspace.yaml")]
         # A shell that starts this in the background makes children ignore SIGINT, and Dagster then ignores SIGTERM too.
-        process = subprocess.Popen(command, cwd=root, start_new_session=True, preexec_fn=_default_signals)  # noqa: PLW1509
+        process = subprocess.Popen(command, cwd=root, start_new_session=True, preexec_fn=default_signals)  # noqa: PLW1509
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: _stop(process, signal.SIGINT))
         print(f"http://127.0.0.1:{port}/asset-groups (Ctrl-C stops it)", flush=True)
         process.wait()
         _stop(process, signal.SIGKILL)  # whoever is left of the group
         return 0 if process.returncode in (0, -signal.SIGINT, -signal.SIGTERM) else process.returncode
-
-
-def _default_signals() -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def _stop(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

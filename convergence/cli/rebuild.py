@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from convergence.versions.rebuild import Comparison
     from convergence.versions.reconcile import Node
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _ROUNDS = 2  # the second takes in what arrived during the first
 
 
@@ -187,9 +186,11 @@ def _runner(scratch: "dg.DagsterInstance", made: "Lake") -> "Callable[[Node, Map
     """What materializes partitions of a table, its blocking checks included, in the lake `made`."""
     import dagster as dg
 
+    from convergence.cli.demo import QUIET
     from convergence.errors import LakeError
     from convergence_assets.definitions import use_cases
     from resources.environments import resources, settings, storage_options
+    from resources.keys import key_of
     from resources.lake import LakeIOManager
 
     here = settings()
@@ -203,9 +204,9 @@ def _runner(scratch: "dg.DagsterInstance", made: "Lake") -> "Callable[[Node, Map
         began = time.perf_counter()
         result = job.execute_in_process(
             instance=scratch,
-            asset_selection=[dg.AssetKey(node.table.split("/"))],
+            asset_selection=[key_of(node.table)],
             tags=dict(tags),
-            run_config=_QUIET,
+            run_config=QUIET,
             raise_on_error=False,
         )
         days = [value for key, value in tags.items() if "range" in key]

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convergence.errors import SettingsError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -117,16 +115,12 @@ def _to_kafka(
 ) -> None:
     from convergence.arrivals.producer import Disorder, plan, send
     from convergence.arrivals.replay import history_of
+    from convergence.cli import kafka_address
     from convergence.services.topics import create_topic
     from resources.environments import settings
 
     here = settings()
-    address = bootstrap or here.kafka
-    if address is None:
-        raise SettingsError(
-            "no Kafka cluster is named: start one with `convergence services up kafka`, and set CONVERGENCE_KAFKA or "
-            "--bootstrap to its address"
-        )
+    address = kafka_address(bootstrap)
     history, origin = history_of(topic, here.published_data, first, last)
     planned = plan(topic, history, Disorder(duplicates, late, poison, dict(shift), seed))
     create_topic(address, topic.name, partitions)

@@ -22,3 +22,16 @@ class ChaosTrial(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+
+class LakeUpkeep(pa.DataFrameModel):
+    """What the last housekeeping did to one table."""
+
+    table: str = pa.Field(unique=True, description="Table of the lake")
+    files_before: int = pa.Field(ge=0, description="Data files before")
+    files_after: int = pa.Field(ge=0, description="Data files after")
+    seconds: float = pa.Field(ge=0, description="How long it took")
+    left_for_next_time: bool = pa.Field(description="Somebody replaced a partition meanwhile; nothing was changed")
+
+    class Config(StrictColumns):
+        """Columns are as declared."""

@@ -3,28 +3,14 @@
 import time
 
 import dagster as dg
-import pandera.polars as pa
 import polars as pl
 
 from convergence.errors import ConcurrentWrite
-from convergence.lake.contracts import StrictColumns
 from convergence.lake.inventory import tables
 from convergence.lake.maintenance import compact
 from convergence.lake.tables import Lake
+from convergence_assets.governance.contracts import LakeUpkeep
 from resources.lake import lake_asset
-
-
-class LakeUpkeep(pa.DataFrameModel):
-    """What the last housekeeping did to one table."""
-
-    table: str = pa.Field(unique=True, description="Table of the lake")
-    files_before: int = pa.Field(ge=0, description="Data files before")
-    files_after: int = pa.Field(ge=0, description="Data files after")
-    seconds: float = pa.Field(ge=0, description="How long it took")
-    left_for_next_time: bool = pa.Field(description="Somebody replaced a partition meanwhile; nothing was changed")
-
-    class Config(StrictColumns):
-        """Columns are as declared."""
 
 
 def merge_small_files(lake: Lake) -> pl.DataFrame:

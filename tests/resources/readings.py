@@ -11,7 +11,8 @@ from dagster._core.loader import LoadingContextForTest
 
 from convergence.lake.manifests import PartitionState, states
 from convergence.lake.tables import Lake
-from resources.lake import LakeIOManager, lake_asset, table_of
+from resources.keys import table_of
+from resources.lake import LakeIOManager, lake_asset
 
 DAILY = dg.DailyPartitionsDefinition("2024-01-01", end_date="2024-01-15")
 WEEKLY = dg.WeeklyPartitionsDefinition("2024-01-01", end_date="2024-01-15", day_offset=1)

@@ -248,14 +248,6 @@ def test_a_loss_is_said_with_its_size_and_starts_nothing(platform: Platform, kaf
 # A source or a topic out of order
 
 
-@pytest.fixture
-def own_broker(kafka_jars: Path, tmp_path: Path) -> Iterator[KafkaBroker]:
-    broker = KafkaBroker(tmp_path / "broker", kafka_jars)
-    broker.start()
-    yield broker
-    broker.kill()
-
-
 def test_an_outage_is_said_once_within_the_ticks_time_and_files_are_landed_meanwhile(
     own_broker: KafkaBroker,
     lake: Lake,

@@ -178,14 +178,6 @@ def test_messages_that_go_before_they_are_read_are_a_hard_stop(kafka: KafkaBroke
         assert [a.span.start for a in next(batches)] == [5]
 
 
-@pytest.fixture
-def own_broker(kafka_jars: Path, tmp_path: Path) -> Iterator[KafkaBroker]:
-    broker = KafkaBroker(tmp_path / "broker", kafka_jars)
-    broker.start()
-    yield broker
-    broker.kill()
-
-
 def test_a_broker_that_restarts_is_waited_for_and_nothing_is_lost(
     own_broker: KafkaBroker, lake: Lake, caplog: pytest.LogCaptureFixture
 ) -> None:

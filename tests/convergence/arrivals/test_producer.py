@@ -4,7 +4,6 @@ import json
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -282,15 +281,6 @@ def test_the_rate_is_kept(kafka: KafkaBroker, tmp_path: Path) -> None:
     planned = plan(TOPIC, LONG, Disorder())
     send(planned, bootstrap=kafka.bootstrap, topic="producer.rate", ledger=tmp_path / "l.parquet", rate=1_000)
     assert 0.9 < time.monotonic() - began < 5
-
-
-@pytest.fixture(scope="module")
-def mortal(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A broker that tests may kill."""
-    broker = KafkaBroker(tmp_path_factory.mktemp("mortal"), kafka_jars)
-    broker.start()
-    yield broker
-    broker.stop()
 
 
 def test_a_broker_killed_and_restarted_meanwhile_holds_every_message_once(mortal: KafkaBroker, tmp_path: Path) -> None:

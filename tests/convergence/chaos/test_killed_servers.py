@@ -10,11 +10,6 @@ from tests.convergence.chaos.trials import assert_nothing_is_lost
 
 @pytest.mark.parametrize(("case", "seed"), [("R-04", 8), ("R-29", 9), ("R-30", 46)])
 def test_every_message_lands_once_whatever_happens_to_servers(
-    case: str, seed: int, kafka_jars: Path, tmp_path: Path
+    case: str, seed: int, own_broker: KafkaBroker, tmp_path: Path
 ) -> None:
-    broker = KafkaBroker(tmp_path / "broker", kafka_jars)
-    broker.start()
-    try:
-        assert_nothing_is_lost(case, seed, broker, tmp_path / case)
-    finally:
-        broker.kill()
+    assert_nothing_is_lost(case, seed, own_broker, tmp_path / case)

@@ -354,24 +354,15 @@ def test_a_lake_in_a_bucket_is_rebuilt_and_switched(in_bucket: House) -> None:
     assert in_bucket.lake.location(DERIVED[0]) == DERIVED[0]
 
 
-@pytest.fixture
-def broker(kafka_jars: Path, tmp_path: Path) -> Iterator[KafkaBroker]:
-    """A broker of this test alone: the topic's name is that of the use case."""
-    own = KafkaBroker(tmp_path / "kafka", kafka_jars)
-    own.start()
-    yield own
-    own.stop()
-
-
 def test_a_kafka_log_is_rebuilt_from_and_refused_once_its_beginning_is_gone(
-    broker: KafkaBroker, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    own_broker: KafkaBroker, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    here = environments.Settings(home=tmp_path / "home", kafka=broker.bootstrap)
+    here = environments.Settings(home=tmp_path / "home", kafka=own_broker.bootstrap)
     monkeypatch.setattr(environments, "settings", lambda: here)
     house, sent = House(here, instance), messages(days=2)
-    admin = AdminClient({"bootstrap.servers": broker.bootstrap})
+    admin = AdminClient({"bootstrap.servers": own_broker.bootstrap})
     admin.create_topics([NewTopic(TOPIC.name, 2)])[TOPIC.name].result()
-    producer = Producer({"bootstrap.servers": broker.bootstrap})
+    producer = Producer({"bootstrap.servers": own_broker.bootstrap})
     for number, message in enumerate(
         sent.with_columns(pl.col("TX_DATETIME").dt.to_string("iso")).iter_rows(named=True)
     ):

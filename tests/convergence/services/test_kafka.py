@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,15 +15,6 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from convergence.errors import ServiceError
 from convergence.services.kafka import KafkaBroker
 from convergence.services.topics import create_topic
-
-
-@pytest.fixture(scope="module")
-def broker(kafka_jars: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
-    """A broker that tests may kill."""
-    own = KafkaBroker(tmp_path_factory.mktemp("broker"), kafka_jars)
-    own.start()
-    yield own
-    own.stop()
 
 
 def produce(bootstrap: str, topic: str, *values: bytes) -> None:
@@ -43,27 +33,27 @@ def contents(bootstrap: str, topic: str) -> list[bytes | None]:
     return found
 
 
-def test_what_was_acknowledged_is_there_after_a_kill_and_a_restart_on_the_same_port(broker: KafkaBroker) -> None:
-    create_topic(broker.bootstrap, "kept", 1)
-    produce(broker.bootstrap, "kept", b"1", b"2")
-    before = broker.bootstrap
-    broker.kill()
-    assert (broker.pid, broker.died, broker.reachable()) == (None, True, False)
-    assert broker.start()
-    assert (broker.bootstrap, broker.died) == (before, False)
-    produce(broker.bootstrap, "kept", b"3")
-    assert contents(broker.bootstrap, "kept") == [b"1", b"2", b"3"]
+def test_what_was_acknowledged_is_there_after_a_kill_and_a_restart_on_the_same_port(mortal: KafkaBroker) -> None:
+    create_topic(mortal.bootstrap, "kept", 1)
+    produce(mortal.bootstrap, "kept", b"1", b"2")
+    before = mortal.bootstrap
+    mortal.kill()
+    assert (mortal.pid, mortal.died, mortal.reachable()) == (None, True, False)
+    assert mortal.start()
+    assert (mortal.bootstrap, mortal.died) == (before, False)
+    produce(mortal.bootstrap, "kept", b"3")
+    assert contents(mortal.bootstrap, "kept") == [b"1", b"2", b"3"]
 
 
-def test_a_death_that_nobody_asked_for_shows_and_is_mended_by_a_start(broker: KafkaBroker) -> None:
-    pid = broker.pid
+def test_a_death_that_nobody_asked_for_shows_and_is_mended_by_a_start(mortal: KafkaBroker) -> None:
+    pid = mortal.pid
     assert pid
     os.kill(pid, signal.SIGKILL)
-    while broker.reachable():
+    while mortal.reachable():
         time.sleep(0.01)
-    assert broker.died
-    assert broker.start()
-    assert broker.pid != pid
+    assert mortal.died
+    assert mortal.start()
+    assert mortal.pid != pid
 
 
 def test_it_ends_by_sigterm_even_if_its_starter_ignored_the_signal(kafka_jars: Path, tmp_path: Path) -> None:
@@ -83,16 +73,16 @@ def test_it_ends_by_sigterm_even_if_its_starter_ignored_the_signal(kafka_jars: P
         elsewhere.kill()
 
 
-def test_a_second_start_finds_it_running_and_leaves_it_alone(broker: KafkaBroker, kafka_jars: Path) -> None:
-    pid = broker.pid
-    assert not KafkaBroker(broker.folder, kafka_jars).start()
-    assert broker.pid == pid
+def test_a_second_start_finds_it_running_and_leaves_it_alone(mortal: KafkaBroker, kafka_jars: Path) -> None:
+    pid = mortal.pid
+    assert not KafkaBroker(mortal.folder, kafka_jars).start()
+    assert mortal.pid == pid
 
 
-def test_another_port_than_it_runs_on_is_refused(broker: KafkaBroker, kafka_jars: Path) -> None:
-    with pytest.raises(ServiceError, match=f"runs on port {broker.port}, not 19999"):
-        KafkaBroker(broker.folder, kafka_jars, port=19_999).start()
-    assert broker.pid
+def test_another_port_than_it_runs_on_is_refused(mortal: KafkaBroker, kafka_jars: Path) -> None:
+    with pytest.raises(ServiceError, match=f"runs on port {mortal.port}, not 19999"):
+        KafkaBroker(mortal.folder, kafka_jars, port=19_999).start()
+    assert mortal.pid
 
 
 def test_a_process_that_got_the_pid_of_a_dead_broker_is_not_ended(tmp_path: Path) -> None:

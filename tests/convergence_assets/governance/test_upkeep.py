@@ -8,8 +8,9 @@ import polars as pl
 
 from convergence.lake.manifests import MANIFESTS, Provenance, build_manifest, record, states
 from convergence.lake.tables import Lake, by_day
+from convergence_assets.governance.contracts import LakeUpkeep
 from convergence_assets.governance.definitions import upkeep_every_night
-from convergence_assets.governance.upkeep import LakeUpkeep, lake_upkeep, merge_small_files
+from convergence_assets.governance.upkeep import lake_upkeep, merge_small_files
 from resources.lake import LakeIOManager
 
 TABLE = "shop/raw_orders"
