@@ -8,7 +8,7 @@ from pathlib import Path
 
 import obstore
 import polars as pl
-from deltalake import PostCommitHookProperties
+from deltalake import PostCommitHookProperties, WriterProperties
 from deltalake.exceptions import CommitFailedError
 
 from convergence.errors import ConcurrentWrite, LakeError, TableMissing
@@ -18,6 +18,11 @@ from convergence.lake.tables import WHOLE, Lake, rows_of
 WEEK = timedelta(days=7)
 
 _KEEP_LOG = PostCommitHookProperties(cleanup_expired_logs=False)
+# By default a merged file is one group of a million rows, which one core reads alone, and its dictionaries grow larger
+# than the values they stand for.
+_READ_IN_PARALLEL = WriterProperties(
+    compression="ZSTD", compression_level=1, max_row_group_size=2**17, dictionary_page_size_limit=2**17
+)
 
 
 def compact(lake: Lake, table: str) -> int:
@@ -29,7 +34,7 @@ def compact(lake: Lake, table: str) -> int:
     if handle is None:
         raise TableMissing(f"{table} has never been written: there is nothing to compact")
     try:
-        done = handle.optimize.compact(post_commithook_properties=_KEEP_LOG)
+        done = handle.optimize.compact(post_commithook_properties=_KEEP_LOG, writer_properties=_READ_IN_PARALLEL)
     except CommitFailedError as error:
         raise ConcurrentWrite(f"{table} changed while it was compacted; nothing was changed. Run it again.") from error
     if done["numFilesRemoved"]:
