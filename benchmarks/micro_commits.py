@@ -18,7 +18,7 @@ from convergence.arrivals.lander import COMPACT_AFTER, Lander, follow
 from convergence.arrivals.topics import Arrived, NextOffset, Span, Topic
 from convergence.lake.manifests import Provenance
 from convergence.lake.tables import Lake, by_day
-from convergence_assets.governance.upkeep import merge_small_files
+from convergence_assets.governance.upkeep import keep_up
 
 DAY = timedelta(hours=23)
 ROWS = 1_000  # messages of a commit
@@ -85,7 +85,7 @@ def section(*, quick: bool) -> Section:
         growth = _growth("merged on the way", seconds_each(continuously(merged, trickle)), at_most=2.0)
         took = time.perf_counter() - began
         contrast = _growth("never merged", seconds_each(unmerged(left, trickle)))
-        merge_small_files(merged)
+        keep_up(merged)
         rows = merged.scan(TOPIC.table).collect()
         fresh.replace(TOPIC.table, by_day(rows), {}, None)
         expected = read(fresh)

@@ -15,7 +15,7 @@ from convergence.errors import ConvergenceError
 from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import PartitionState, Provenance, states
 from convergence.lake.tables import Lake
-from convergence.versions.revision import code_revision
+from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.keys import key_of
 from resources.lake import WITHOUT_EVENTS, failures
@@ -139,7 +139,7 @@ def provenance(topic: Topic, source: Source, run_id: str) -> Provenance:
     """What a landing's manifests say about who landed, and from where."""
     arrival = {"arrival": "assumed"} if topic.assumed_lateness is not None else {"arrival": "broker"}
     config = {"topic": topic.name, "source": source.name, **arrival}
-    return Provenance(run_id, CODE_VERSION, code_revision(), config)
+    return Provenance(run_id, CODE_VERSION, code_revision(), config, lock=lock_hash())
 
 
 def landed_events(topic: Topic, held: Mapping[str, PartitionState], **metadata: str) -> Iterator[Any]:

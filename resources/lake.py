@@ -21,7 +21,7 @@ from convergence.lake.generations import FIRST
 from convergence.lake.manifests import InputRead, Provenance, build_manifest, inputs_digest, record, states
 from convergence.lake.quarantine import quarantine
 from convergence.lake.tables import WHOLE, Lake, rows_of
-from convergence.versions.revision import code_revision
+from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.event_log import held_open
 from resources.keys import table_of
@@ -187,6 +187,7 @@ class _Run:
             run_id=context.run_id,
             code_version=context.assets_def.code_versions_by_key.get(self.key) or "",
             revision=code_revision(),
+            lock=lock_hash(),
             config=dict(context.op_execution_context.op_config or {}),
             origins=sorted({o for s in snapshots.values() for o in s.origins}),
             inputs={table_of(self.upstream[n]): s.read for n, s in snapshots.items()},

@@ -17,6 +17,7 @@ from convergence.cli.now import now
 from convergence.cli.rebuild import with_rebuild
 from convergence.cli.rejected import rejected
 from convergence.cli.replay import replay
+from convergence.cli.reproduce import reproduce
 from convergence.cli.services import services
 from convergence.errors import ConvergenceError, SettingsError
 
@@ -43,7 +44,7 @@ def cli(*, debug: bool) -> None:
     """Traceable, reproducible data and models on Dagster. Materialize, backfill and browse with `dagster` itself."""
 
 
-for command in (chaos, land, now, rejected, with_rebuild(replay), services):
+for command in (chaos, land, now, rejected, with_rebuild(replay), reproduce, services):
     cli.add_command(command)
 
 

@@ -11,6 +11,7 @@ from rich.table import Table
 
 from convergence.arrivals.lander import Lander
 from convergence.arrivals.replay import replay
+from convergence.cli.materialize import QUIET
 from convergence.errors import SettingsError
 from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import Provenance, states
@@ -25,8 +26,6 @@ from sensors.reconcile import run_requests
 
 console = Console()
 console.width = max(console.width, 116)  # the closing table needs it; a narrower terminal wraps
-
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass

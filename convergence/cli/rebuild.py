@@ -4,8 +4,7 @@ They are made by the real assets, in process, on a Dagster instance that nobody 
 nothing to undo, and afterwards the former tables are still there to go back to.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -157,74 +156,37 @@ def _make(live: "Lake", made: "Lake", topics: "Sequence[Topic]", nodes: "Sequenc
     """Land everything and materialize what follows from it. Raises LakeError where a run fails."""
     import dagster as dg
 
+    from convergence.cli.materialize import materializer
     from convergence.errors import LakeError
     from convergence.lake.manifests import states
     from convergence.versions.rebuild import landed_ranges, refuse_lost_beginning
     from convergence.versions.reconcile import stale_partitions
-    from sensors.reconcile import run_requests
-
-    roots = {topic.table for topic in topics}
-    read = sorted({table for node in nodes for table in (node.table, *node.upstream)})
-
-    with dg.DagsterInstance.ephemeral() as scratch:
-        run = _runner(scratch, made)
-        for _ in range(_ROUNDS):
-            for node in nodes:
-                if node.table in roots:
-                    landed = landed_ranges(live, node.table)
-                    run(node, {"dagster/partition": node.partitions[-1]})
-                    refuse_lost_beginning(node.table, landed, landed_ranges(made, node.table))
-                    continue
-                stale = stale_partitions(nodes, states(made, read))
-                for request in run_requests([node], [s for s in stale if s.ready]):
-                    run(node, request.tags)
-        if left := stale_partitions(nodes, states(made, read)):
-            raise LakeError(f"{left[0].table} {left[0].partition} was not made: {left[0].reason}; run it again")
-
-
-def _runner(scratch: "dg.DagsterInstance", made: "Lake") -> "Callable[[Node, Mapping[str, str]], None]":
-    """What materializes partitions of a table, its blocking checks included, in the lake `made`."""
-    import dagster as dg
-
-    from convergence.cli.demo import QUIET
-    from convergence.errors import LakeError
-    from convergence_assets.definitions import use_cases
     from resources.environments import resources, settings, storage_options
-    from resources.keys import key_of
     from resources.lake import LakeIOManager
+    from sensors.reconcile import run_requests
 
     here = settings()
     io_manager = LakeIOManager(
         root=here.lake_root, storage_options=storage_options(here), generations=dict(made.generations)
     )
-    beside = dg.Definitions(resources=resources(here) | {"lake": io_manager}, executor=dg.in_process_executor)
-    job = dg.Definitions.merge(*(m.defs for m in use_cases()), beside).resolve_implicit_global_asset_job_def()
 
-    def run(node: "Node", tags: Mapping[str, str]) -> None:
-        began = time.perf_counter()
-        result = job.execute_in_process(
-            instance=scratch,
-            asset_selection=[key_of(node.table)],
-            tags=dict(tags),
-            run_config=QUIET,
-            raise_on_error=False,
-        )
-        days = [value for key, value in tags.items() if "range" in key]
-        named = f"{node.table} {'..'.join(dict.fromkeys(days))}".rstrip()
-        if not result.success:
-            raise LakeError(f"{named} could not be made: {_cause(result)}")
-        click.echo(f"  {named:60} {time.perf_counter() - began:6.1f} s")
+    roots = {topic.table for topic in topics}
+    read = sorted({table for node in nodes for table in (node.table, *node.upstream)})
 
-    return run
-
-
-def _cause(result: "dg.ExecuteInProcessResult") -> str:
-    """What the first failed step said."""
-    for event in result.all_events:
-        if event.is_step_failure and (data := event.step_failure_data):
-            said = data.user_failure_data and data.user_failure_data.description
-            return " ".join((said or (data.error.message if data.error else "")).split())
-    return "see the log above"
+    with dg.DagsterInstance.ephemeral() as scratch:
+        run = materializer(scratch, resources(here) | {"lake": io_manager})
+        for _ in range(_ROUNDS):
+            for node in nodes:
+                if node.table in roots:
+                    landed = landed_ranges(live, node.table)
+                    run(node.table, {"dagster/partition": node.partitions[-1]})
+                    refuse_lost_beginning(node.table, landed, landed_ranges(made, node.table))
+                    continue
+                stale = stale_partitions(nodes, states(made, read))
+                for request in run_requests([node], [s for s in stale if s.ready]):
+                    run(node.table, request.tags)
+        if left := stale_partitions(nodes, states(made, read)):
+            raise LakeError(f"{left[0].table} {left[0].partition} was not made: {left[0].reason}; run it again")
 
 
 def _show(use_case: str, before: int, generation: int, compared: "Sequence[Comparison]") -> None:

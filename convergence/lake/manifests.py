@@ -81,6 +81,7 @@ class Provenance:
     origins: Sequence[str] = ()
     inputs: Mapping[str, InputRead] = field(default_factory=dict)
     reads: Mapping[str, Mapping[str, Sequence[str]]] = field(default_factory=dict)
+    lock: str = "unknown"  # which libraries: a hash of the lock file
 
 
 def inputs_digest(inputs: Mapping[str, Mapping[str, str]]) -> str:
@@ -170,19 +171,21 @@ def states(
     return found
 
 
-def manifest(lake: Lake, table: str, partition: str) -> dict[str, Any]:
-    """The whole manifest of a partition's newest content, with its Delta version. Raises TableMissing."""
-    state = states(lake, [table])[table].get(partition)
+def manifest(lake: Lake, table: str, partition: str, version: int | None = None) -> dict[str, Any]:
+    """The whole manifest of a partition, the newest or as of a version of its table. Raises TableMissing."""
+    state = states(lake, [table], {table: version} if version is not None else None)[table].get(partition)
     if state is None:
         raise TableMissing(f"{table} {partition or '(whole table)'} has never been written: materialize it first")
     commit = next(c for c in lake.commits(table, state.version - 1) if c.version == state.version)
     shared = {k: v for k, v in commit.manifest.items() if k != "partitions"}
     windows = commit.manifest["partitions"][partition]["reads"]
+
+    def read(up: str, key: str) -> bool:
+        return up in windows and windows[up][0] <= key <= windows[up][1]
+
     shared["inputs"] = {
-        up: {**read, "partitions": {k: h for k, h in read["partitions"].items() if first <= k <= last}}
-        for up, read in shared["inputs"].items()
-        if up in windows
-        for first, last in [windows[up]]
+        up: {**there, "partitions": {k: h for k, h in there["partitions"].items() if read(up, k)}}
+        for up, there in shared["inputs"].items()
     }
     return {
         "table": table,

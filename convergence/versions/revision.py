@@ -1,7 +1,8 @@
-"""The revision of the code that is running, for manifests."""
+"""The code that is running, and the libraries that it was locked to, for manifests."""
 
 import subprocess
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -14,6 +15,15 @@ def code_revision() -> str:
         revision = _git("rev-parse", "HEAD")
         return revision + ("+changes" if _git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
+@cache
+def lock_hash() -> str:
+    """The beginning of the SHA-256 of the lock file: which libraries, byte by byte; `unknown` where there is none."""
+    try:
+        return sha256((ROOT / "requirements.lock").read_bytes()).hexdigest()[:16]
+    except OSError:
         return "unknown"
 
 

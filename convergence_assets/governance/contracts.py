@@ -30,8 +30,9 @@ class LakeUpkeep(pa.DataFrameModel):
     table: str = pa.Field(unique=True, description="Table of the lake")
     files_before: int = pa.Field(ge=0, description="Data files before")
     files_after: int = pa.Field(ge=0, description="Data files after")
+    files_deleted: int = pa.Field(ge=0, description="Files of versions that nothing needs any more")
     seconds: float = pa.Field(ge=0, description="How long it took")
-    left_for_next_time: bool = pa.Field(description="Somebody replaced a partition meanwhile; nothing was changed")
+    left_for_next_time: bool = pa.Field(description="Somebody replaced a partition meanwhile; nothing was merged")
 
     class Config(StrictColumns):
         """Columns are as declared."""

@@ -181,6 +181,7 @@ def test_a_manifest_names_its_run_code_configuration_origin_and_inputs(any_lake:
         "config": {"window": 30},
         "origins": ["real"],
         "generation": 1,
+        "lock": "unknown",
         "inputs": {
             "fraud/raw": {"version": 5, "generation": 1, "partitions": {k: upstream[k] for k in (day(1), day(2))}}
         },

@@ -41,3 +41,15 @@ def test_new_files_change_nothing(checkout: Path) -> None:
 def test_the_revision_is_unknown_where_git_is_not_installed(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(checkout))
     assert revision.code_revision() == "unknown"
+
+
+def test_the_lock_is_told_by_what_is_in_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(revision, "ROOT", tmp_path)
+    found = []
+    for text in ("polars==1", "polars==2", None):
+        (tmp_path / "requirements.lock").write_text(text) if text else (tmp_path / "requirements.lock").unlink()
+        revision.lock_hash.cache_clear()
+        found.append(revision.lock_hash())
+    revision.lock_hash.cache_clear()
+    assert found[2] == "unknown"
+    assert len({*found}) == 3

@@ -1,17 +1,19 @@
-"""Housekeeping changes the number of files, and no row, state or version that readers have."""
+"""Housekeeping changes the number of files, and no row, state or version that anybody needs."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
-from convergence.lake.manifests import MANIFESTS, Provenance, build_manifest, record, states
+from convergence.lake.manifests import MANIFESTS, InputRead, Provenance, build_manifest, record, states
 from convergence.lake.tables import Lake, by_day
 from convergence_assets.governance.contracts import LakeUpkeep
 from convergence_assets.governance.definitions import upkeep_every_night
-from convergence_assets.governance.upkeep import lake_upkeep, merge_small_files
+from convergence_assets.governance.upkeep import keep_up, lake_upkeep
 from resources.lake import LakeIOManager
+from tests.convergence.lake.frames import TABLE as TRANSACTIONS
+from tests.convergence.lake.frames import day, rows, write
 
 TABLE = "shop/raw_orders"
 
@@ -33,7 +35,7 @@ def fragmented(lake: Lake, commits: int = 30) -> Lake:
 def test_each_partition_becomes_one_file_with_the_same_rows_and_states(lake: Lake) -> None:
     fragmented(lake)
     before, held = lake.scan(TABLE).sort("number").collect(), states(lake, [TABLE])
-    report = {row["table"]: row for row in merge_small_files(lake).iter_rows(named=True)}
+    report = {row["table"]: row for row in keep_up(lake).iter_rows(named=True)}
     assert (report[TABLE]["files_before"], report[TABLE]["files_after"]) == (30, 2)
     assert (report[MANIFESTS]["files_before"], report[MANIFESTS]["files_after"]) == (30, 1)
     assert lake.scan(TABLE).sort("number").collect().equals(before)
@@ -41,7 +43,7 @@ def test_each_partition_becomes_one_file_with_the_same_rows_and_states(lake: Lak
 
 
 def test_landing_goes_on_where_it_was(lake: Lake) -> None:
-    merge_small_files(fragmented(lake))
+    keep_up(fragmented(lake))
     handle = lake.open(TABLE)
     assert handle is not None
     assert handle.transaction_version("topic/0") == 30
@@ -52,14 +54,30 @@ def test_landing_goes_on_where_it_was(lake: Lake) -> None:
 def test_an_earlier_version_is_still_there(lake: Lake) -> None:
     handle = fragmented(lake).open(TABLE)
     assert handle is not None
-    merge_small_files(lake)
+    keep_up(lake)
     assert lake.scan(TABLE, version=handle.version()).collect().height == 30
 
 
+def test_files_of_old_versions_go_except_those_that_a_partition_that_counts_was_made_from(lake: Lake) -> None:
+    write(lake, rows(0, 1), rows(1, 2))
+    held = {k: s.content_hash for k, s in states(lake, [TRANSACTIONS])[TRANSACTIONS].items()}
+    reads = {day(0): {TRANSACTIONS: [day(0)]}}
+    provenance = Provenance("run", "1", inputs={TRANSACTIONS: InputRead(1, held)}, reads=reads)
+    write(lake, rows(0, 1), table="fraud/fraud_model", provenance=provenance)
+    for value in (10, 20):
+        write(lake, rows(0, value), rows(1, value))
+
+    report = {row["table"]: row for row in keep_up(lake, timedelta(0)).iter_rows(named=True)}
+
+    assert report[TRANSACTIONS]["files_deleted"] == 2  # of the version in between
+    assert sorted(lake.scan(TRANSACTIONS, version=1).collect()["value"]) == [1, 2]
+    assert lake.scan(TRANSACTIONS).collect()["value"].to_list() == [20, 20]
+
+
 def test_a_table_in_good_order_is_left_alone(lake: Lake) -> None:
-    merge_small_files(fragmented(lake))
+    keep_up(fragmented(lake))
     handle = lake.open(TABLE)
-    merge_small_files(lake)
+    keep_up(lake)
     again = lake.open(TABLE)
     assert handle is not None
     assert again is not None

@@ -1,0 +1,113 @@
+"""`convergence reproduce`: a partition made again from exactly what it was made from, compared with what there is."""
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from convergence.lake.tables import Lake
+    from convergence.versions.reconcile import Node
+    from convergence.versions.reproduce import Difference, Recorded
+
+
+@click.command()
+@click.argument("what", metavar="ASSET@PARTITION")
+def reproduce(what: str) -> None:
+    """Make a partition again from the versions that it was made from, and compare: equal, or the first difference.
+
+    ASSET@PARTITION is e.g. fraud/fraud_scores@2018-08-10, a table without partitions alone, or a model by its
+    version: fraud_model@2018-08-01.5c1b62d4. Nothing that counts is touched. Exit code 1: something else came out.
+    """
+    sys.exit(0 if reproduced(what) else 1)
+
+
+def reproduced(what: str) -> bool:
+    """Whether the same came out. Raises ConvergenceError where it cannot be tried."""
+    import dagster as dg
+
+    from convergence.cli import lake
+    from convergence.cli.materialize import materializer
+    from convergence.lake.manifests import states
+    from convergence.lake.tables import Lake
+    from convergence.versions.reproduce import TOLERANCE, first_difference, recorded, restore, rows_at
+    from resources.environments import resources, settings
+
+    began, here = time.perf_counter(), lake()
+    node, partition, version = _target(here, what)
+    wanted = recorded(here, node.table, partition, version)
+    _say_code(wanted)
+    with tempfile.TemporaryDirectory(prefix="convergence-reproduce-") as home, dg.DagsterInstance.ephemeral() as own:
+        apart = settings().model_copy(update={"home": Path(home), "lake_url": None, "mlflow_url": None})
+        scratch = Lake(apart.lake_root)
+        for each in restore(here, scratch, wanted, past=_reads_own_past(node.table)):
+            said = f"{len(each.changed)} differ, first {each.changed[0]}" if each.changed else "equal"
+            click.echo(
+                f"  {each.table} version {each.version}: {each.partitions} partitions, {each.rows:,} rows: {said}"
+            )
+            if each.changed:
+                click.echo(f"different: {each.table} is no longer what {what} was made from")
+                return False
+        tags = {"dagster/partition": partition} if partition else {}
+        materializer(own, resources(apart))(node.table, tags, wanted.config)
+        made = states(scratch, [node.table])[node.table][partition]
+        if made.content_hash == wanted.content_hash:
+            click.echo(f"equal: {wanted.rows:,} rows, {wanted.content_hash}, in {time.perf_counter() - began:.1f} s")
+            return True
+        there = rows_at(here, wanted)
+        found = first_difference(there, rows_at(scratch, recorded(scratch, node.table, partition)))
+        return _verdict(found, TOLERANCE)
+
+
+def _verdict(found: "Difference | None", tolerance: float) -> bool:
+    if found and found.relative is not None and found.relative <= tolerance:
+        click.echo(f"equal within {tolerance:g}: {found.what}")
+        return True
+    click.echo(f"different: {found.what if found else 'content hashes, though every column is equal'}")
+    return False
+
+
+def _say_code(wanted: "Recorded") -> None:
+    from convergence.versions.revision import code_revision, lock_hash
+
+    click.echo(f"{wanted.table} {wanted.partition} version {wanted.version}: {wanted.rows:,} rows".replace("  ", " "))
+    for name, was, now in (("code", wanted.revision, code_revision()), ("lock file", wanted.lock, lock_hash())):
+        click.echo(f"  {name}: {was[:16]}, as now" if was == now else f"  {name}: was {was}, is now {now}")
+
+
+def _target(here: "Lake", what: str) -> "tuple[Node, str, int | None]":
+    """The table, its partition and, for a model named by its version, the table's version that held it."""
+    from convergence.lake.tables import WHOLE
+    from convergence.versions.reproduce import version_of_model
+    from convergence_assets.definitions import defs
+    from resources.graph import lake_nodes
+
+    name, _, partition = what.partition("@")
+    nodes = {node.table: node for node in lake_nodes(defs.resolve_all_asset_specs())}
+    named = [node for table, node in nodes.items() if name in (table, table.rpartition("/")[2])]
+    if len(named) != 1:
+        near = ", ".join(n.table for n in named) or ", ".join(nodes)
+        raise click.BadParameter(f"{name!r} names {len(named)} assets; expected one of: {near}", param_hint="ASSET")
+    (node,) = named
+    if list(node.partitions) == [WHOLE]:
+        partition = WHOLE if partition in (node.table, WHOLE) else partition
+    if partition in node.partitions:
+        return node, partition, None
+    key, dot, _ = partition.rpartition(".")
+    if dot and key in node.partitions:
+        return node, key, version_of_model(here, node.table, key, partition)
+    raise click.BadParameter(
+        f"{node.table} has no partition {partition!r}; expected one from {node.partitions[0]!r} to "
+        f"{node.partitions[-1]!r}",
+        param_hint="PARTITION",
+    )
+
+
+def _reads_own_past(table: str) -> bool:
+    from convergence_assets.definitions import defs
+    from resources.keys import key_of
+
+    return bool(defs.resolve_asset_graph().get(key_of(table)).metadata.get("reads_own_past"))
