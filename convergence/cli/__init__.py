@@ -159,16 +159,19 @@ def instance() -> "Iterator[dg.DagsterInstance]":
     """The Dagster instance under CONVERGENCE_HOME, with the repository's dagster.yaml."""
     from dagster import DagsterInstance
 
+    from convergence.services.processes import one_at_a_time
     from resources.environments import settings
     from resources.event_log import held_open
     from resources.recovery import fail_orphans
 
     home = settings().home.resolve() / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text() + _EVENT_LOG.format(home=home))
     os.environ["DAGSTER_HOME"] = str(home)
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "1000")  # the planned events of a range in one transaction
-    with DagsterInstance.get() as inst, held_open(inst):
+    with one_at_a_time(home / ".opening"):  # two that create its databases at once leave them useless for ever
+        (home / "dagster.yaml").write_text((ROOT / "dagster.yaml").read_text() + _EVENT_LOG.format(home=home))
+        opened = DagsterInstance.get()
+    with opened as inst, held_open(inst):
         fail_orphans(inst)
         yield inst
 

@@ -1,6 +1,5 @@
 """Java programs from their Maven coordinates: every jar is held against a committed sum before it may run."""
 
-import fcntl
 import hashlib
 import os
 import re
@@ -10,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from convergence.errors import ServiceError
+from convergence.services.processes import one_at_a_time
 
 LEAST_JAVA = 17
 
@@ -40,8 +40,7 @@ def install(recipe: Path, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     libs = folder.resolve() / "libs"
     sums = {jar: sha256 for sha256, jar in map(str.split, (recipe / "jars.sha256").read_text().splitlines())}
-    with (folder / ".libs.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with one_at_a_time(folder / ".libs.lock"):
         if not _differing(libs, sums):
             return libs
         with tempfile.TemporaryDirectory(dir=libs.parent, prefix=".libs-") as temporary:

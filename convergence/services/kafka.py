@@ -4,7 +4,6 @@ The folder is the broker: data, configuration, log and pid file are in it, so th
 restart what another one started.
 """
 
-import fcntl
 import json
 import random
 import signal
@@ -17,7 +16,7 @@ from uuid import uuid4
 
 from convergence.errors import ServiceError
 from convergence.services.jars import install, java
-from convergence.services.processes import end, running, spawn
+from convergence.services.processes import end, one_at_a_time, running, spawn
 
 RECIPE = Path(__file__).parents[2] / "deploy" / "kafka"
 PORT = 9092
@@ -86,8 +85,7 @@ class KafkaBroker:
         silent for `timeout` seconds.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with one_at_a_time(self.folder / ".lock"):
             pid = self.pid
             if pid is not None:
                 self._refuse_other_port()

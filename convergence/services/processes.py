@@ -4,13 +4,22 @@ A pid is given again to another process after a crash or a reboot; the command l
 service, tells ours from a stranger.
 """
 
+import fcntl
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+@contextmanager
+def one_at_a_time(lock: Path) -> Iterator[None]:
+    """Wait until no other process is inside with the same lock file; one that dies there lets the next one in."""
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def spawn(command: Sequence[str], *, folder: Path, log: Path) -> subprocess.Popen[bytes]:
