@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -227,12 +227,24 @@ def test_poison_comes_in_every_form() -> None:
     assert b"" in values
 
 
+def end_of(consumer: Consumer, part: TopicPartition, seconds: float = 60) -> int:
+    """The end offset of a partition, which a broker that has just been restarted does not know at once."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return consumer.get_watermark_offsets(part, timeout=30)[1]
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > until:
+                raise
+            time.sleep(0.1)
+
+
 def log_of(broker: KafkaBroker, topic: str, partitions: int = 3) -> dict[tuple[int, int], bytes]:
     """Every message by partition and offset."""
     consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "test", "enable.auto.commit": False})
     parts = [TopicPartition(topic, p, 0) for p in range(partitions)]
     consumer.assign(parts)
-    total = sum(consumer.get_watermark_offsets(part, timeout=30)[1] for part in parts)
+    total = sum(end_of(consumer, part) for part in parts)
     found = (
         {(m.partition(), m.offset()): m.value() or b"" for m in consumer.consume(total, timeout=30)} if total else {}
     )
