@@ -24,6 +24,9 @@ SECTIONS = (
     "streaming",
     "latency",
     "micro_commits",
+    "online",
+    "score",
+    "drift",
 )
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 LIBRARIES = ("dagster", "polars", "deltalake", "pandera", "numpy", "confluent-kafka", "pyspark")

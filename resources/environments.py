@@ -13,6 +13,7 @@ from convergence.faults import arm
 from resources.arrivals import Sources
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
+from resources.online import Online
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +27,7 @@ class Settings(BaseSettings):
     data: Path | None = None  # published data sets; default: ../shared/data beside the repository, if it is there
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
     kafka: str | None = None  # bootstrap servers of a Kafka cluster; none: drop folders only
+    redis: str | None = None  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
     mlflow_url: str | None = None  # a tracking server instead of <home>/mlflow
     s3_endpoint: str | None = None  # an S3-compatible server; its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     fault: str | None = None  # POINT:PASS:ACTION of convergence.faults, for tests that break the platform on purpose
@@ -53,6 +55,7 @@ def settings() -> Settings:
     """The settings of this process."""
     # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
     here = Settings()
     if here.fault:
         arm(here.fault)
@@ -81,6 +84,7 @@ def resources(here: Settings) -> dict[str, Any]:
     return {
         "lake": LakeIOManager(root=here.lake_root, storage_options=storage_options(here)),
         "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
+        "online": Online(url=here.redis, home=str(here.home)),
         "experiments": Experiments(
             tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db",
             artifacts=f"{here.home}/mlflow/artifacts",

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from convergence.cli.audit import audit
 from convergence.cli.chaos import chaos
+from convergence.cli.features import features
 from convergence.cli.land import land
 from convergence.cli.now import now
 from convergence.cli.rebuild import with_rebuild
 from convergence.cli.rejected import rejected
+from convergence.cli.release import promote, release, rollback
 from convergence.cli.replay import replay
 from convergence.cli.reproduce import reproduce
+from convergence.cli.serve import serve
 from convergence.cli.services import services
 from convergence.errors import ConvergenceError, SettingsError
 
@@ -44,7 +48,10 @@ def cli(*, debug: bool) -> None:
     """Traceable, reproducible data and models on Dagster. Materialize, backfill and browse with `dagster` itself."""
 
 
-for command in (chaos, land, now, rejected, with_rebuild(replay), reproduce, services):
+for command in (
+    *(audit, chaos, features, land, now, promote, rejected, release),
+    *(with_rebuild(replay), reproduce, rollback, serve, services),
+):
     cli.add_command(command)
 
 

@@ -43,7 +43,7 @@ def aggregated(aggregates: Sequence[Aggregate], frame: pl.DataFrame, index: Wind
 
     @cache
     def units(column: str, unit: Fraction) -> tuple[Int64Array, int]:
-        values = _whole_units(frame.get_column(column), unit)[index.order]
+        values = whole_units(frame.get_column(column), unit)[index.order]
         return values, max(int(values.max(initial=0)), -int(values.min(initial=0)))
 
     @cache
@@ -69,7 +69,7 @@ def aggregated(aggregates: Sequence[Aggregate], frame: pl.DataFrame, index: Wind
         if a.column is None:
             return count
         largest, most, power = units(a.column, unit)[1], int(count.max(initial=0)), 2 if a.function == "std" else 1
-        # One more than the largest value leaves room for the remainders of `_standard_deviation`.
+        # One more than the largest value leaves room for the remainders of `standard_deviation`.
         if (largest + 1) ** power * most >= _INT64_LIMIT:
             raise ConvergenceError(
                 f"aggregate {a.name!r}: {a.function} of {most} rows with up to {largest} units of {a.resolution} in "
@@ -86,7 +86,7 @@ def aggregated(aggregates: Sequence[Aggregate], frame: pl.DataFrame, index: Wind
                 return scaled / unit.denominator
             if a.function == "mean":
                 return scaled / (count * unit.denominator)
-            return _standard_deviation(count, sums, total(a.where, a.column, unit, 2, window)) * float(unit)
+            return standard_deviation(count, sums, total(a.where, a.column, unit, 2, window)) * float(unit)
 
     features: list[pl.Series] = []
     for a in aggregates:
@@ -99,7 +99,7 @@ def aggregated(aggregates: Sequence[Aggregate], frame: pl.DataFrame, index: Wind
     return features
 
 
-def _whole_units(values: pl.Series, unit: Fraction) -> Int64Array:
+def whole_units(values: pl.Series, unit: Fraction) -> Int64Array:
     """Values as whole multiples of the unit, shape (rows,); nulls as 0."""
     if values.dtype.is_integer() and unit == 1:
         return values.fill_null(0).cast(pl.Int64).to_numpy()
@@ -114,7 +114,7 @@ def _whole_units(values: pl.Series, unit: Fraction) -> Int64Array:
     return whole.astype(np.int64)
 
 
-def _standard_deviation(count: Int64Array, total: Int64Array, squares: Int64Array) -> Float64Array:
+def standard_deviation(count: Int64Array, total: Int64Array, squares: Int64Array) -> Float64Array:
     """Population standard deviation from exact sums of x and x * x; NaN where count is 0.
 
     Values are shifted by the whole part of their mean first: int64 may wrap on the way and still ends exact, where

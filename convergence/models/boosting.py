@@ -4,7 +4,9 @@ The text is the whole model, feature names included, so it can be stored, compar
 """
 
 import json
+import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,11 +14,16 @@ import polars as pl
 from numpy.typing import NDArray
 
 from convergence.errors import ConvergenceError, ModelError
+from convergence.models.onnx_graph import TREES, Graph
 
 if TYPE_CHECKING:
     from xgboost import Booster
 
 OWN_ARGUMENTS = frozenset({"seed", "random_state", "nthread", "n_jobs", "tree_method"})
+
+_NODE = ("nodes_treeids", "nodes_nodeids", "nodes_featureids", "nodes_modes", "nodes_values", "nodes_truenodeids",
+         "nodes_falsenodeids", "nodes_missing_value_tracks_true")  # fmt: skip
+_LEAF = ("target_treeids", "target_nodeids", "target_ids", "target_weights")
 
 
 def fit(
@@ -57,7 +64,7 @@ def fit(
         )
         raise ConvergenceError(msg)
     matrix = xgboost.DMatrix(
-        _values(features),
+        values_of(features),
         label=label.cast(pl.Float32).to_numpy(),
         feature_names=features.columns,
         nthread=nthread,
@@ -95,7 +102,85 @@ def predict(model: str | bytes, features: pl.DataFrame, *, nthread: int = 1) -> 
         )
         raise ConvergenceError(msg)
     booster.set_param({"nthread": nthread})
-    return booster.predict(xgboost.DMatrix(_values(features), feature_names=expected, nthread=nthread))
+    return booster.predict(xgboost.DMatrix(values_of(features), feature_names=expected, nthread=nthread))
+
+
+def contributions(model: str | bytes, values: NDArray[np.float32], *, nthread: int = 1) -> NDArray[np.float32]:
+    """Exact SHAP values of the log odds (TreeSHAP, Lundberg et al., Nature MI 2020), by XGBoost.
+
+    Args:
+        model: text made by `fit`.
+        values: (n, k) features in the model's order, NaN missing.
+        nthread: number of threads.
+
+    Returns:
+        (n, k + 1): a value per feature, then the base, the same for every row; a row adds up to its log odds.
+
+    Raises:
+        ModelError: the text is not a whole XGBoost JSON model.
+    """
+    import xgboost
+
+    booster, names = _load(model)
+    booster.set_param({"nthread": nthread})
+    return booster.predict(xgboost.DMatrix(values, feature_names=names, nthread=nthread), pred_contribs=True)
+
+
+@dataclass(frozen=True)
+class Trees:
+    """The boosted trees of a `fit` as a member of an ensemble: log odds of a matrix, natively and in ONNX."""
+
+    model: str
+    nthread: int = 1
+
+    def margins(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Log odds of (n, k) features in the model's order, NaN missing; raises ModelError as `predict`."""
+        import xgboost
+
+        booster, names = _load(self.model)
+        booster.set_param({"nthread": self.nthread})
+        matrix = xgboost.DMatrix(values, feature_names=names, nthread=self.nthread)
+        return booster.predict(matrix, output_margin=True).astype(np.float64)
+
+    def add_to(self, graph: Graph, values: str) -> str:
+        """The same in ONNX: (n, 1) log odds as float32. A split sends x < threshold left, and a gap its own way."""
+        learner = json.loads(self.model)["learner"]
+        if learner["objective"]["name"] != "binary:logistic" or any(
+            any(tree["split_type"]) for tree in learner["gradient_booster"]["model"]["trees"]
+        ):
+            raise ModelError(
+                f"expected trees of binary:logistic over numbers, found {learner['objective']['name']} or categories; "
+                "fit them with convergence.models.boosting"
+            )
+        base = float(json.loads(learner["learner_model_param"]["base_score"])[0])
+        nodes: dict[str, list[Any]] = {name: [] for name in _NODE}
+        leaves: dict[str, list[Any]] = {name: [] for name in _LEAF}
+        for number, tree in enumerate(learner["gradient_booster"]["model"]["trees"]):
+            left, right, conditions = tree["left_children"], tree["right_children"], tree["split_conditions"]
+            for node, below in enumerate(left):
+                leaf = below == -1
+                for name, value in zip(
+                    _NODE,
+                    (number, node, 0 if leaf else tree["split_indices"][node], "LEAF" if leaf else "BRANCH_LT",
+                     0.0 if leaf else conditions[node], 0 if leaf else below, 0 if leaf else right[node],
+                     0 if leaf else int(tree["default_left"][node])),
+                    strict=True,
+                ):  # fmt: skip
+                    nodes[name].append(value)
+                if leaf:
+                    for name, value in zip(_LEAF, (number, node, 0, conditions[node]), strict=True):
+                        leaves[name].append(value)
+        return graph.add(
+            "TreeEnsembleRegressor",
+            values,
+            domain=TREES,
+            n_targets=1,
+            base_values=[math.log(base / (1 - base))],
+            post_transform="NONE",
+            aggregate_function="SUM",
+            **nodes,
+            **leaves,
+        )
 
 
 def feature_names(model: str | bytes) -> list[str]:
@@ -115,7 +200,8 @@ def importance(model: str | bytes) -> pl.DataFrame:
     return frame.cast({"gain": pl.Float64}).sort(pl.col("gain").neg(), "feature")
 
 
-def _values(features: pl.DataFrame) -> NDArray[np.float32]:
+def values_of(features: pl.DataFrame) -> NDArray[np.float32]:
+    """The matrix that models take: a float32 column per feature, null as NaN. Raises ConvergenceError as `fit`."""
     unusable = [name for name, kind in features.schema.items() if not (kind.is_numeric() or kind == pl.Boolean)]
     if unusable:
         msg = f"features {unusable} are neither numeric nor Boolean; encode them before the model"

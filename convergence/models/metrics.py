@@ -3,7 +3,7 @@
 Days and not rows are resampled because the transactions of a day share its frauds: row intervals come out too narrow.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -24,6 +24,15 @@ class Interval(NamedTuple):
     low: float
     high: float
     standard_error: float
+
+
+class OperatingPoint(NamedTuple):
+    """What a threshold does: rows with a score of at least `threshold` are alerts; all shares in [0, 1]."""
+
+    threshold: float
+    precision: float
+    recall: float
+    false_positive_rate: float
 
 
 def average_precision(label: ArrayLike, score: ArrayLike) -> float:
@@ -56,6 +65,88 @@ def base_rate_average_precision(label: ArrayLike) -> float:
         ConvergenceError: there is no label, or one is not 0/1.
     """
     return float(_labels(label).mean())
+
+
+def at_threshold(label: ArrayLike, score: ArrayLike, threshold: float) -> OperatingPoint:
+    """Precision, recall and false-positive rate of alerting at a threshold; precision is 0 without an alert.
+
+    Errors as `average_precision`.
+    """
+    labels, scores = _labels_and_scores(label, score)
+    alert, positive = scores >= threshold, labels == 1
+    hits = int((alert & positive).sum())
+    precision = hits / alert.sum() if alert.any() else 0.0
+    return OperatingPoint(
+        float(threshold),
+        float(precision),
+        float(hits / positive.sum()),
+        float((alert & ~positive).sum() / (~positive).sum()),
+    )
+
+
+def at_false_positive_rate(label: ArrayLike, score: ArrayLike, rate: float = 0.005) -> OperatingPoint:
+    """The lowest threshold whose false-positive rate is at most `rate`; a tie counts as a whole.
+
+    Errors as `average_precision`.
+    """
+    labels, scores = _labels_and_scores(label, score)
+    negatives = np.sort(scores[labels == 0])[::-1]
+    allowed = int(np.floor(rate * len(negatives)))
+    above = scores[scores > negatives[allowed]] if allowed < len(negatives) else scores
+    return at_threshold(labels, scores, above.min() if len(above) else np.nextafter(scores.max(), np.inf))
+
+
+def brier(label: ArrayLike, score: ArrayLike) -> float:
+    """Mean squared difference of probability and label, in [0, 1]; arguments and errors as `average_precision`."""
+    labels, scores = _labels_and_scores(label, score)
+    return float(np.mean((scores - labels) ** 2))
+
+
+def calibration_error(label: ArrayLike, score: ArrayLike, *, bins: int = 15) -> float:
+    """Expected calibration error: |share of positives - mean probability| over equal bins of [0, 1], by their rows.
+
+    Source: Guo et al., On Calibration of Modern Neural Networks, ICML 2017. Scores must lie in [0, 1]; other errors as
+    `average_precision`.
+    """
+    labels, scores = _labels_and_scores(label, score)
+    if scores.min() < 0 or scores.max() > 1:
+        msg = f"scores lie in [{scores.min():g}, {scores.max():g}], expected probabilities in [0, 1]; calibrate them"
+        raise ConvergenceError(msg)
+    bin_of = np.minimum((scores * bins).astype(np.int64), bins - 1)
+    return float(np.abs(np.bincount(bin_of, labels - scores, bins)).sum() / len(labels))
+
+
+def cost_curve(
+    label: ArrayLike,
+    score: ArrayLike,
+    amount: ArrayLike,
+    *,
+    alert_cost: float,
+    shares: Sequence[float] = (0, 0.0025, 0.005, 0.01, 0.02, 0.05, 1),
+) -> pl.DataFrame:
+    """What fraud and its investigation cost when the most suspicious share of rows is looked at.
+
+    Cost = amounts of the frauds that are not looked at + `alert_cost` for each row that is.
+
+    Args:
+        label: n values, Boolean or 0/1.
+        score: n finite values; ties go in row order.
+        amount: n values in the currency of `alert_cost`.
+        alert_cost: cost of one alert.
+        shares: shares of the rows, in [0, 1].
+
+    Returns:
+        `share`, `alerts` (Int64), `missed` (amount of missed fraud), `cost`: one row per share.
+
+    Raises:
+        As `average_precision`.
+    """
+    labels, scores = _labels_and_scores(label, score)
+    losses = (np.asarray(amount, dtype=np.float64) * labels)[np.argsort(-scores, kind="stable")]
+    missed = np.append(np.cumsum(losses[::-1])[::-1], 0.0)
+    alerts = np.array([round(share * len(labels)) for share in shares])
+    frame = pl.DataFrame({"share": [float(s) for s in shares], "alerts": alerts, "missed": missed[alerts].round(2)})
+    return frame.with_columns(cost=pl.col("missed") + pl.col("alerts") * alert_cost)
 
 
 def card_precision_by_day(frame: pl.DataFrame, k: int = 100) -> pl.DataFrame:

@@ -1,35 +1,21 @@
 """Which model is champion on which day, and the gate that a challenger passes to become one.
 
-Promotions are only ever appended, so the champion of any past day can be told again; a rollback is one more row.
+A day's champion follows from two append-only records: the gate's decisions, one a week, and the release log, where
+people promote and roll back. Neither rewrites the other, so the champion of any past day can be told again.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
-from typing import NamedTuple
+from datetime import date, timedelta
+from math import isnan, sqrt
+from typing import Any, NamedTuple
 
 import polars as pl
 
 from convergence.errors import ConvergenceError, ModelError
 from convergence.models.metrics import average_precision, base_rate_average_precision, bootstrap_interval
 
-PROMOTIONS_SCHEMA = pl.Schema(
-    {
-        "valid_from": pl.Date(),
-        "model_version": pl.String(),
-        "decided_at": pl.Datetime("us", "UTC"),
-        "reason": pl.String(),
-    }
-)
 RULES_SCHEMA = pl.Schema({"rule": pl.String(), "value": pl.Float64(), "limit": pl.Float64(), "passed": pl.Boolean()})
-
-
-class Promotion(NamedTuple):
-    """One row of the promotions table."""
-
-    valid_from: date
-    model_version: str
-    decided_at: datetime
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -41,6 +27,33 @@ class Scores:
 
 
 @dataclass(frozen=True)
+class Served:
+    """What the caller measured of a challenger in the form in which it would be served; None: not measured, no rule.
+
+    A verdict that is stored as data needs figures that come out the same again: a latency does not.
+    """
+
+    size: int | None = None  # bytes
+    parity: float | None = None  # largest difference between the scores of the graph and of the library that was fitted
+    seconds_per_row: float | None = None  # 99th percentile of scoring one row
+    leaks: int | None = None  # features that the leakage check found to know their future
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the gate allows."""
+
+    times_base_rate: float = 5.0  # least average precision, as a multiple of a constant score's
+    calibration_error: float = 0.5  # as a multiple of the share of positives, beyond what chance explains
+    seconds_per_row: float = 0.002
+    size: int = 50_000_000
+    parity: float = 1e-5
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
 class Verdict:
     """A gate's decision: `rules` has one row per rule (rule, value, limit, passed), `reason` says it in words."""
 
@@ -49,65 +62,77 @@ class Verdict:
     rules: pl.DataFrame
 
 
-def last_promotion(promotions: pl.DataFrame, day: date) -> Promotion | None:
-    """The last promotion with valid_from <= day, or None before the first one.
+def champion_as_of(
+    decisions: pl.DataFrame,
+    released: pl.DataFrame,
+    day: date,
+    *,
+    columns: Sequence[str] = ("model_version", "model_as_of", "sha256", "onnx"),
+    within: timedelta | None = None,
+) -> dict[str, Any]:
+    """The champion that scores `day`, as these columns of its decision or release.
 
-    "Last" goes by valid_from, then decided_at, then row order: a rollback is decided later than what it undoes.
+    A decision of the gate counts from the as-of date of the model that it lets serve: one that only keeps the champion
+    brings no model back that was rolled back meanwhile. A release counts from later than the decisions before it, until
+    the gate lets a newer model serve. Of those valid on the day, the one that counts from latest wins; releases before
+    decisions, and of two releases the later one.
 
     Args:
-        promotions: frame with the columns of PROMOTIONS_SCHEMA, no nulls.
+        decisions: of the gate: `valid_from`, `model_as_of` and the columns asked for.
+        released: promotions and rollbacks in the order of the log, as `release_log.released` gives them.
         day: event date to be scored.
+        columns: what to tell of the champion.
+        within: how old the newest decision may be; None: any age.
 
     Raises:
-        ConvergenceError: the frame has other columns or types, or nulls.
+        ModelError: no champion is valid on `day`, or none was decided within that time.
     """
-    if promotions.schema != PROMOTIONS_SCHEMA:
-        msg = f"not a promotions table: expected {dict(PROMOTIONS_SCHEMA)}, found {dict(promotions.schema)}"
-        raise ConvergenceError(msg)
-    if any(promotions.null_count().row(0)):
-        msg = f"the promotions table has nulls, expected none: {promotions.null_count().row(0, named=True)}"
-        raise ConvergenceError(msg)
-    valid = promotions.filter(pl.col("valid_from") <= day)
-    return Promotion(*valid.sort("valid_from", "decided_at", maintain_order=True).row(-1)) if valid.height else None
+    decided = decisions.sort("valid_from").with_columns(counts_from="model_as_of")
+    valid = pl.concat([decided, released], how="diagonal").filter(pl.col("valid_from") <= day)
+    oldest = day - within if within else date.min
+    if valid.is_empty() or (within and decided.filter(pl.col("valid_from").is_between(oldest, day)).is_empty()):
+        found = f"those there are are valid from {decided['valid_from'].min()}" if decided.height else "there is none"
+        raise ModelError(
+            f"no champion on {day}: expected a decision valid from {f'{oldest} to ' if within else ''}{day}"
+            f"{'' if within else ' or earlier'}, {found}; materialize the promotions of that week first"
+        )
+    return valid.filter(pl.col("counts_from") == pl.col("counts_from").max()).select(columns).row(-1, named=True)
 
 
-def champion_as_of(promotions: pl.DataFrame, day: date) -> str:
-    """The model_version that scores `day`: that of `last_promotion`.
-
-    Raises:
-        ModelError: no promotion is valid on `day`.
-        ConvergenceError: the frame is not a promotions table.
-    """
-    promotion = last_promotion(promotions, day)
-    if promotion is None:
-        first = promotions["valid_from"].min()
-        found = f"the first of {promotions.height} is valid from {first}" if promotions.height else "the table is empty"
-        msg = f"no champion on {day}: expected a promotion valid from that day or earlier, {found}; train a model first"
-        raise ModelError(msg)
-    return promotion.model_version
+def champions(
+    decisions: pl.DataFrame, released: pl.DataFrame, days: Iterable[date], *, columns: Sequence[str], within: timedelta
+) -> pl.DataFrame:
+    """`champion_as_of` for each of some days, at least one: a row per day, `event_date` and the columns."""
+    rows = [
+        {"event_date": day, **champion_as_of(decisions, released, day, columns=columns, within=within)} for day in days
+    ]
+    return pl.DataFrame(rows, schema={"event_date": pl.Date(), **{c: decisions.schema[c] for c in columns}})
 
 
 def gate(
     challenger: Scores,
     champion: Scores | None,
     *,
+    served: Served | None = None,
+    limits: Limits = LIMITS,
     key: str = "transaction_id",
-    times_base_rate: float = 5.0,
     repetitions: int = 200,
     seed: int = 0,
 ) -> Verdict:
     """Decide whether a challenger may become champion, on the newest labelled rows that its fit has not seen.
 
-    Rules: every score is finite and in [0, 1]; average precision (AP) is at least `times_base_rate` times that of the
-    trivial baseline; AP is not below the champion's on the same rows by more than one standard error of the
-    difference, days resampled. A rule that cannot be computed because the scores are invalid has null value and limit
-    and is not passed.
+    Rules: every score is finite and in [0, 1]; average precision (AP) is at least a multiple of that of the trivial
+    baseline; AP is not below the champion's on the same rows by more than one standard error of the difference, days
+    resampled; probabilities are calibrated; and of `served`: latency, size, leakage, equality of graph and library. A
+    rule that cannot be computed because the scores are invalid has null value and limit and is not passed, nor is one
+    whose value is NaN.
 
     Args:
         challenger: scores with both classes among their labels.
         champion: scores of exactly the same rows, in any order, or None when there is no champion yet.
+        served: measurements of the challenger as it would be served; without them their rules are not in the table.
+        limits: what is allowed.
         key: column that identifies a row in both.
-        times_base_rate: least AP as a multiple of the share of positives.
         repetitions: draws of the bootstrap.
         seed: seed of the bootstrap; equal inputs give an equal verdict.
 
@@ -116,23 +141,62 @@ def gate(
             hold one class only, or there are too few days to resample.
     """
     rows = challenger.rows if champion is None else _same_rows(challenger, champion, key)
-    label, score = rows["is_fraud"], rows["score"]
+    rules = list(_of_scores(rows, limits, against=champion is not None, repetitions=repetitions, seed=seed))
+    if served:
+        measured = (
+            ("latency", served.seconds_per_row, limits.seconds_per_row),
+            ("size", served.size, limits.size),
+            ("leakage", served.leaks, 0),
+            ("onnx_parity", served.parity, limits.parity),
+        )
+        rules += [
+            Rule(name, None if isnan(value) else value, limit, value <= limit)
+            for name, value, limit in measured
+            if value is not None
+        ]
+    table = pl.DataFrame(rules, schema=RULES_SCHEMA, orient="row")
+    return Verdict(bool(table["passed"].all()), _in_words(challenger, champion, table), table)
+
+
+class Rule(NamedTuple):
+    """One row of a verdict's table; without a value the rule could not be computed."""
+
+    rule: str
+    value: float | None
+    limit: float | None
+    passed: bool
+
+
+def _of_scores(rows: pl.DataFrame, limits: Limits, *, against: bool, repetitions: int, seed: int) -> Iterator[Rule]:
+    label, score = rows["is_fraud"].cast(pl.Float64), rows["score"]
     invalid = rows.height - rows.filter(pl.col("score").is_finite() & pl.col("score").is_between(0, 1)).height
-    rules: list[tuple[str, float | None, float | None, bool]] = [("invalid_scores", invalid, 0, invalid == 0)]
+    yield Rule("invalid_scores", invalid, 0, invalid == 0)
     if invalid:
-        rules.append(("beats_trivial_baseline", None, None, False))
-    else:
-        precision, least = average_precision(label, score), times_base_rate * base_rate_average_precision(label)
-        rules.append(("beats_trivial_baseline", precision, least, precision >= least))
-    if champion and invalid:
-        rules.append(("not_worse_than_champion", None, None, False))
-    elif champion:
+        names = ("beats_trivial_baseline", *["not_worse_than_champion"] * against, "calibration")
+        yield from (Rule(name, None, None, False) for name in names)
+        return
+    base_rate = base_rate_average_precision(label)
+    precision, least = average_precision(label, score), limits.times_base_rate * base_rate
+    yield Rule("beats_trivial_baseline", precision, least, precision >= least)
+    if against:
         difference = bootstrap_interval(rows, _ap_difference, repetitions=repetitions, seed=seed)
         least = -difference.standard_error
-        rules.append(("not_worse_than_champion", difference.estimate, least, difference.estimate >= least))
-    table = pl.DataFrame(rules, schema=RULES_SCHEMA, orient="row")
-    passed = bool(table["passed"].all())
-    return Verdict(passed, _in_words(challenger, champion, table), table)
+        yield Rule("not_worse_than_champion", difference.estimate, least, difference.estimate >= least)
+    by_chance = 2 * sqrt(base_rate / rows.height)  # two standard errors of the share of positives itself
+    error, most = calibration_error(label, score), limits.calibration_error * base_rate + by_chance
+    yield Rule("calibration", error, most, error <= most)
+
+
+def calibration_error(label: pl.Series, score: pl.Series, *, bins: int = 10) -> float:
+    """Expected calibration error: mean distance of mean score and share of positives over bins of equally many rows.
+
+    Equally many rows and not equally wide: where positives are rare, nearly all rows share the lowest tenth.
+    """
+    rows = pl.DataFrame({"label": label.cast(pl.Float64), "score": score}).sort("score", "label").with_row_index("bin")
+    gaps = rows.group_by(pl.col("bin") * bins // rows.height, maintain_order=True).agg(
+        gap=(pl.col("score").mean() - pl.col("label").mean()).abs(), rows=pl.len()
+    )
+    return float((gaps["gap"] * gaps["rows"]).sum() / rows.height)
 
 
 def _same_rows(challenger: Scores, champion: Scores, key: str) -> pl.DataFrame:
@@ -165,10 +229,15 @@ def _in_words(challenger: Scores, champion: Scores | None, rules: pl.DataFrame) 
         "invalid_scores": "{value:.0f} scores are not in [0, 1], {limit:.0f} allowed",
         "beats_trivial_baseline": "average precision {value:.4f}, at least {limit:.4f} required",
         "not_worse_than_champion": "average precision differs by {value:+.4f}, {limit:+.4f} allowed (1 standard error)",
+        "calibration": "calibration error {value:.5f}, at most {limit:.5f} allowed",
+        "latency": "99 % of rows are scored within {value:.5f} s, {limit:.5f} s allowed",
+        "size": "{value:,.0f} bytes, {limit:,.0f} allowed",
+        "leakage": "{value:.0f} features know their future, {limit:.0f} allowed",
+        "onnx_parity": "graph and library differ by {value:.1e}, {limit:.0e} allowed",
     }
     said = [
         f"{row['rule']} {'passed' if row['passed'] else 'FAILED'}: "
-        + (stated[row["rule"]].format(**row) if row["value"] is not None else "not computed, the scores are invalid")
+        + (stated[row["rule"]].format(**row) if row["value"] is not None else "not computed, the values are invalid")
         for row in rules.iter_rows(named=True)
     ]
     verdict = "passes" if rules["passed"].all() else "is refused"

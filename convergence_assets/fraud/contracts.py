@@ -73,13 +73,18 @@ class FraudModel(pa.DataFrameModel):
     """One trained model: the row is the model."""
 
     event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen")
-    model_version: str = pa.Field(unique=True, description="As-of date and hash of the model")
-    model: str = pa.Field(description="XGBoost JSON, feature names and order inside")
+    model_version: str = pa.Field(unique=True, description="As-of date and first digits of sha256")
+    onnx: bytes = pa.Field(description="The model: ONNX graph to a calibrated probability, signature inside")
+    sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
+    model: str = pa.Field(description="Its boosted trees as XGBoost JSON: explains scores; feature order inside")
+    candidates: bytes = pa.Field(description="Members and stack as they were compared: ONNX, log odds of each")
+    alert_threshold: float = pa.Field(gt=0, description="Score of an alert: 0.5 % false positives in the fit window")
     training_first_day: date = pa.Field(description="First day of the transactions it was fitted on")
     training_last_day: date = pa.Field(description="Last day of the transactions it was fitted on")
     training_rows: int = pa.Field(gt=0, description="Labelled transactions it was fitted on")
     training_frauds: int = pa.Field(gt=0, description="Frauds among them")
-    parameters: str = pa.Field(description="Hyper-parameters and seed, as JSON")
+    parameters: str = pa.Field(description="Hyper-parameters of the trees and seed, as JSON")
+    report: str = pa.Field(description="What is served and why, calibration, ONNX parity, SHAP summary, as JSON")
 
     class Config(StrictColumns):
         """Columns are as declared."""
@@ -100,7 +105,10 @@ class FraudPromotion(pa.DataFrameModel):
         ge=0, le=1, description="The challenger's, on the newest labels unseen by its fit"
     )
     gate: str = pa.Field(description="Rules with value, limit and verdict, as JSON")
-    model: str = pa.Field(description="The champion itself, as XGBoost JSON")
+    onnx: bytes = pa.Field(description="The champion itself, as ONNX")
+    sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
+    model: str = pa.Field(description="The champion's boosted trees as XGBoost JSON: explains its scores")
+    alert_threshold: float = pa.Field(gt=0, description="The champion's score of an alert")
 
     class Config(StrictColumns):
         """Columns are as declared."""
@@ -114,13 +122,22 @@ class FraudEvaluation(pa.DataFrameModel):
     test_rows: int = pa.Field(gt=0, description="Transactions of the test week, known compromised cards removed")
     test_frauds: int = pa.Field(gt=0, description="Frauds among them")
     base_rate: float = pa.Field(ge=0, le=1, description="Average precision of a constant score, the trivial baseline")
-    average_precision: float = pa.Field(ge=0, le=1, description="Of the model, trained on its free window")
+    average_precision: float = pa.Field(ge=0, le=1, description="Of the model as served, trained on its free window")
     average_precision_low: float = pa.Field(ge=0, le=1, description="Lower end of its 95 % interval, days resampled")
     average_precision_high: float = pa.Field(ge=0, le=1, description="Upper end of its 95 % interval, days resampled")
     roc_auc: float = pa.Field(ge=0, le=1, description="Area under the ROC curve of the model")
     card_precision_100: float = pa.Field(
         ge=0, le=1, description="Compromised among the 100 most suspicious cards a day"
     )
+    precision_at_fpr: float = pa.Field(ge=0, le=1, description="Precision at 0.5 % false positives")
+    recall_at_fpr: float = pa.Field(ge=0, le=1, description="Recall at 0.5 % false positives")
+    alert_precision: float = pa.Field(ge=0, le=1, description="Precision at the model's own alert threshold")
+    alert_recall: float = pa.Field(ge=0, le=1, description="Recall at the model's own alert threshold")
+    alert_false_positive_rate: float = pa.Field(ge=0, le=1, description="False positives at that threshold")
+    calibration_error: float = pa.Field(ge=0, le=1, description="Expected calibration error, 15 equal bins")
+    brier: float = pa.Field(ge=0, le=1, description="Mean squared difference of score and label")
+    candidates: str = pa.Field(description="Members and stack with intervals, as JSON")
+    cost_curve: str = pa.Field(description="Cost by share of transactions looked at, as JSON; see evaluation.py")
     average_precision_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
     roc_auc_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
     card_precision_100_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
@@ -133,6 +150,22 @@ class FraudScore(Event):
     """The score of one transaction by the champion of its day."""
 
     transaction_id: int = pa.Field(unique=True, description="The transaction")
-    score: float = pa.Field(ge=0, le=1, description="Calibrated by nothing yet: a ranking, higher is more suspicious")
+    score: float = pa.Field(ge=0, le=1, description="Calibrated probability of fraud")
     model_version: str = pa.Field(description="The champion that scored it")
     model_as_of: date = pa.Field(description="As-of date of that champion")
+
+
+class FraudAlert(Event):
+    """A transaction whose score reached the champion's threshold, with its reasons."""
+
+    transaction_id: int = pa.Field(unique=True, description="The transaction")
+    customer_id: int = pa.Field(description="Card holder", metadata={"pii": "pseudonym"})
+    terminal_id: int = pa.Field(description="Where the card was used")
+    amount: float = pa.Field(ge=0, description="Amount paid", metadata={"unit": "EUR"})
+    score: float = pa.Field(ge=0, le=1, description="Calibrated probability of fraud, as issued")
+    threshold: float = pa.Field(gt=0, description="Score from which on the champion's transactions are alerts")
+    reasons: str = pa.Field(description="The five features that raise the score most, in words")
+    contributions: str = pa.Field(description="The same with value and SHAP value in log odds of the trees, as JSON")
+    base: float = pa.Field(description="Log odds from which the SHAP values of all features start")
+    additivity_error: float = pa.Field(ge=0, le=1e-4, description="|base + SHAP values - log odds of the trees|")
+    model_version: str = pa.Field(description="The champion that scored it")

@@ -2,10 +2,13 @@
 
 import dagster as dg
 
-from convergence_assets.fraud import features, inference, training
+from asset_checks.gate import gate_check
+from convergence_assets.fraud import evaluation, features, gate, inference, online, training
 from convergence_assets.fraud.arrivals import TOPIC, raw_transactions, transactions_topic
+from convergence_assets.fraud.online import SERVED
+from convergence_assets.fraud.release import RELEASABLE, fraud_model_release
 
-__all__ = ["TOPIC", "UNITED", "defs"]
+__all__ = ["RELEASABLE", "SERVED", "TOPIC", "UNITED", "defs"]
 
 UNITED = {"fraud/transactions": features.transaction_rows, "fraud/labels": features.label_rows}
 
@@ -13,7 +16,8 @@ defs = dg.Definitions(
     assets=[
         transactions_topic,
         raw_transactions,
-        *dg.load_assets_from_modules([features, training, inference]),
+        *dg.load_assets_from_modules([features, training, gate, evaluation, inference, online]),
     ],
-    asset_checks=[features.transaction_features_leakage],
+    asset_checks=[features.transaction_features_leakage, gate_check(gate.fraud_promotions)],
+    jobs=[fraud_model_release],
 )

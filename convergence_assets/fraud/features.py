@@ -57,10 +57,14 @@ def labels(raw_transactions: pl.LazyFrame) -> pl.LazyFrame:
     return label_rows(raw_transactions)
 
 
+def labels_as_known(labels: pl.LazyFrame) -> pl.LazyFrame:
+    """Labels as features see them: they arrive when they become known."""
+    return labels.rename({"label_time": "arrived_at"}).with_columns(is_genuine=~pl.col("is_fraud"))
+
+
 def feature_rows(transactions: pl.LazyFrame, labels: pl.LazyFrame, start: datetime, end: datetime) -> pl.DataFrame:
     """Feature rows of the transactions with start <= event_time < end; earlier rows are their history."""
-    known = labels.rename({"label_time": "arrived_at"}).with_columns(is_genuine=~pl.col("is_fraud"))
-    return compute(TRANSACTION_FEATURES, {"transactions": transactions, "labels": known}, start, end)
+    return compute(TRANSACTION_FEATURES, {"transactions": transactions, "labels": labels_as_known(labels)}, start, end)
 
 
 @lake_asset(

@@ -1,29 +1,28 @@
-"""A model per week as of its date, the gate that may make it champion, and its walk-forward evaluation."""
+"""A model per week as of its date: trees, a network and a linear model, their stack or the best of them, calibrated."""
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
-from hashlib import blake2b
 from typing import Any
 
 import dagster as dg
+import numpy as np
 import polars as pl
 
 from convergence.features.point_in_time import point_in_time_join
-from convergence.lake.contracts import schema_of
-from convergence.models import boosting, metrics, promotions, splits
+from convergence.models import boosting, ensemble, explanation, linear, network, scaling, splits, stored
 from convergence_assets.fraud.arrivals import LABEL_DELAY
-from convergence_assets.fraud.contracts import FraudEvaluation, FraudModel, FraudPromotion
+from convergence_assets.fraud.contracts import FraudModel
 from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.partitions import weekly, window
 from resources.lake import lake_asset
 
 MODEL_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 29))
-TEST_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 8))  # the Handbook's, whose labels are all known at the end
 
 # The longest window that the first model's date allows once features have some history: not tuned on the test weeks.
-TRAINING_DAYS, GATE_DAYS, PROTOCOL_DAYS = 84, 7, 7
+TRAINING_DAYS, GATE_DAYS = 84, 7
 DELAY_DAYS = LABEL_DELAY.days
+NEWER_DAYS = 14  # of the training window: they judge the members, fit their stack and calibrate what is served
 
 # Chosen on the test weeks of 2018-05-16 to 07-04, whose labels precede every week that is judged.
 SEED, ROUNDS = 7, 150
@@ -35,9 +34,12 @@ PARAMETERS: Mapping[str, Any] = {
     "subsample": 0.8,
     "colsample_bytree": 0.4,
 }
+THINNED = 16  # the network and the linear member see every 16th genuine transaction, counted 16 times
+FALSE_POSITIVES = 0.005  # share of genuine transactions that an alert's threshold lets pass
+CHECKED_ROWS = 1_000  # rows on which the ONNX graph must give the trained model's scores
 
-_FRAUD = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]}
-_ROW = ("event_date", "transaction_id")
+KEYS = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]}
+ROW = ("event_date", "transaction_id")
 _WEEKS_BACK = -((TRAINING_DAYS + GATE_DAYS + DELAY_DAYS) // 7)
 
 
@@ -45,142 +47,135 @@ def known_labels(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> p
     """Feature rows whose label was known at the start of `as_of`, with `is_fraud`."""
     cut = datetime.combine(as_of, time(), UTC)
     spine = features.with_columns(known_by=pl.lit(cut, pl.Datetime("us", "UTC")))
-    facts = labels.select(*_ROW, "event_time", "label_time", "is_fraud", sequence="transaction_id")
-    joined = point_in_time_join(
-        spine, facts, by=_ROW, sequence="sequence", known_by="known_by", fact_known="label_time"
-    )
+    facts = labels.select(*ROW, "event_time", "label_time", "is_fraud", sequence="transaction_id")
+    joined = point_in_time_join(spine, facts, by=ROW, sequence="sequence", known_by="known_by", fact_known="label_time")
     return joined.filter(pl.col("is_fraud").is_not_null()).sort("event_time", "transaction_id")
 
 
-def fit(rows: pl.DataFrame) -> str:
-    """A model of is_fraud on the view's features."""
-    return boosting.fit(
-        rows.select(MODEL_INPUT), rows["is_fraud"], rounds=ROUNDS, params=PARAMETERS, seed=SEED, nthread=2
+def trees(rows: pl.DataFrame) -> boosting.Trees:
+    """Boosted trees of is_fraud on the model's features."""
+    features, label = rows.select(MODEL_INPUT), rows["is_fraud"]
+    model = boosting.fit(features, label, rounds=ROUNDS, params=PARAMETERS, seed=SEED, nthread=2)
+    return boosting.Trees(model, nthread=2)
+
+
+def fit(rows: pl.DataFrame) -> ensemble.Fitted:
+    """The model of is_fraud on labelled feature rows in time order, decided from them alone."""
+    return ensemble.fit(
+        ensemble.Rows(
+            boosting.values_of(rows.select(MODEL_INPUT)),
+            rows["is_fraud"].to_numpy(),
+            rows["event_date"].to_numpy(),
+            np.ones(rows.height),
+        ),
+        {"xgboost": _trees, "network": _network, "linear": _linear},
+        MODEL_INPUT,
+        newer_days=NEWER_DAYS,
+        false_positive_rate=FALSE_POSITIVES,
+        repetitions=50,
+        seed=SEED,
     )
 
 
-def scored(model: str, rows: pl.DataFrame) -> pl.DataFrame:
-    """The rows with the model's `score`."""
-    scores = boosting.predict(model, rows.select(boosting.feature_names(model)), nthread=2)
-    return rows.with_columns(score=pl.Series(scores, dtype=pl.Float64))
+def _trees(rows: ensemble.Rows) -> boosting.Trees:
+    return trees(pl.DataFrame(rows.values, schema=list(MODEL_INPUT)).fill_nan(None).with_columns(is_fraud=rows.label))
+
+
+def _network(rows: ensemble.Rows) -> network.Network:
+    few = rows.thinned(THINNED, SEED)
+    return network.fit(few.values, few.label, few.weight, scaling.fit(few.values), newest=few.newest(7), seed=SEED)
+
+
+def _linear(rows: ensemble.Rows) -> linear.Linear:
+    few = rows.thinned(THINNED, SEED)
+    return linear.fit(few.values, few.label, few.weight, scaling.fit(few.values))
 
 
 def train(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> dict[str, Any]:
-    """The model as of a date: one row of FraudModel. The newest GATE_DAYS of known labels are kept from the fit."""
+    """The model as of a date: one row of FraudModel. The newest GATE_DAYS of known labels are kept from the fit.
+
+    Raises:
+        ModelError: the ONNX graph does not give the trained model's scores, or SHAP values do not add up.
+    """
     known = known_labels(features, labels, as_of)
     rows = splits.training_rows(known, as_of, days=TRAINING_DAYS, delay=DELAY_DAYS + GATE_DAYS)
-    model = fit(rows)
+    fitted = fit(rows)
+    sample = rows.gather_every(max(1, rows.height // CHECKED_ROWS)).select(MODEL_INPUT)
+    onnx, difference = ensemble.checked_onnx(fitted.served, MODEL_INPUT, boosting.values_of(sample))
+    explaining = fitted.members["xgboost"]  # reasons are the trees', whatever serves
+    assert isinstance(explaining, boosting.Trees)
+    explained = explanation.explain(explaining.model, sample, nthread=2)
+    sha256 = stored.digest(onnx)
     return {
         "event_date": as_of,
-        "model_version": f"{as_of}.{blake2b(model.encode(), digest_size=4).hexdigest()}",
-        "model": model,
+        "model_version": f"{as_of}.{sha256[:8]}",
+        "onnx": onnx,
+        "sha256": sha256,
+        "model": explaining.model,
+        "candidates": fitted.candidates,
+        "alert_threshold": fitted.threshold,
         "training_first_day": rows["event_date"].min(),
         "training_last_day": rows["event_date"].max(),
         "training_rows": rows.height,
         "training_frauds": int(rows["is_fraud"].sum()),
         "parameters": json.dumps({**PARAMETERS, "rounds": ROUNDS, "seed": SEED}),
-    }
-
-
-def decide(
-    challenger: Mapping[str, Any], champion: Mapping[str, Any] | None, features: pl.DataFrame, labels: pl.DataFrame
-) -> dict[str, Any] | None:
-    """The gate's decision on a challenger: one row of FraudPromotion, or None where nobody may serve."""
-    as_of = challenger["event_date"]
-    rows = splits.training_rows(known_labels(features, labels, as_of), as_of, days=GATE_DAYS, delay=DELAY_DAYS)
-    ours = promotions.Scores(challenger["model_version"], scored(challenger["model"], rows))
-    theirs = promotions.Scores(champion["model_version"], scored(champion["model"], rows)) if champion else None
-    verdict = promotions.gate(ours, theirs, repetitions=50)
-    serving = {**challenger, "model_as_of": as_of} if verdict.passed else champion
-    if serving is None:
-        return None
-    return {
-        "event_date": as_of,
-        "valid_from": as_of,
-        "model_version": serving["model_version"],
-        "model_as_of": serving["model_as_of"],
-        "decided_at": datetime.combine(as_of, time(), UTC),
-        "reason": verdict.reason,
-        "challenger_version": challenger["model_version"],
-        "promoted": verdict.passed,
-        "gate_average_precision": metrics.average_precision(ours.rows["is_fraud"], ours.rows["score"]),
-        "gate": json.dumps(verdict.rules.to_dicts()),
-        "model": serving["model"],
-    }
-
-
-def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFrame) -> dict[str, Any]:
-    """The test week of a model as the Handbook judges it, beside one trained on its 7 days: one row of FraudEvaluation.
-
-    Source: Le Borgne et al., Reproducible Machine Learning for Credit Card Fraud Detection, chapters 3 to 5.
-    """
-    as_of = model["event_date"]
-    labelled = features.join(labels.select(*_ROW, "is_fraud"), on=_ROW, maintain_order="left")
-    week = splits.evaluation_rows(labelled, as_of)
-    tested = splits.remove_known_compromised(week, labelled, as_of=as_of, delay=DELAY_DAYS, known_days=PROTOCOL_DAYS)
-    ours = scored(model["model"], tested)
-    seven = splits.training_rows(known_labels(features, labels, as_of), as_of, days=PROTOCOL_DAYS, delay=DELAY_DAYS)
-    protocol = scored(fit(seven), tested)
-    interval = metrics.bootstrap_interval(
-        ours, lambda rows: metrics.average_precision(rows["is_fraud"], rows["score"]), repetitions=50, seed=SEED
-    )
-    return {
-        "event_date": as_of,
-        "model_version": model["model_version"],
-        "test_rows": tested.height,
-        "test_frauds": int(tested["is_fraud"].sum()),
-        "base_rate": metrics.base_rate_average_precision(tested["is_fraud"]),
-        "average_precision": interval.estimate,
-        "average_precision_low": interval.low,
-        "average_precision_high": interval.high,
-        "roc_auc": metrics.roc_auc(ours["is_fraud"], ours["score"]),
-        "card_precision_100": metrics.card_precision_at_k(ours),
-        "average_precision_7d": metrics.average_precision(protocol["is_fraud"], protocol["score"]),
-        "roc_auc_7d": metrics.roc_auc(protocol["is_fraud"], protocol["score"]),
-        "card_precision_100_7d": metrics.card_precision_at_k(protocol),
+        "report": json.dumps(
+            {
+                "served": fitted.chosen,
+                "reason": fitted.reason,
+                "comparison": fitted.comparison,
+                "calibration": fitted.log_losses,
+                "parity": difference,
+                "parity_rows": sample.height,
+                "shap": explanation.summary(explained).head(10).to_dicts(),
+            }
+        ),
     }
 
 
 def model_card(rows: pl.DataFrame) -> dict[str, Any]:
     """What the UI shows of a model."""
     row = rows.row(0, named=True)
-    gains = boosting.importance(row["model"]).head(8)
+    report = json.loads(row["report"])
+    calibration, *others = report["calibration"].items()
+    strongest = report["shap"][0]["mean_abs_shap"]
     return {
         "model_version": row["model_version"],
+        "served": report["served"],
         "training_rows": row["training_rows"],
         "training_frauds": row["training_frauds"],
-        "size_mb": round(len(row["model"]) / 1e6, 2),
+        "alert_threshold": row["alert_threshold"],
+        "parity": report["parity"],
+        "size_mb": round(len(row["onnx"]) / 1e6, 2),
         "model_card": dg.MetadataValue.md(
-            f"**{row['model_version']}**: XGBoost on transactions of {row['training_first_day']} to "
-            f"{row['training_last_day']}, labels known by {row['event_date']}. Parameters `{row['parameters']}`.\n\n"
-            "| feature | mean gain |\n|---|---|\n" + "\n".join(f"| {f} | {g:.1f} |" for f, g in gains.iter_rows())
+            f"**{row['model_version']}**: {report['served']} on transactions of {row['training_first_day']} to "
+            f"{row['training_last_day']}, labels known by {row['event_date']}. Trees: `{row['parameters']}`.\n\n"
+            f"{report['reason']}.\n\n"
+            f"| candidate | average precision, newest {NEWER_DAYS // 2} days of the window | 95 % |\n|---|---|---|\n"
+            + "\n".join(
+                f"| {c['candidate']} | {c['average_precision']:.4f} | {c['low']:.4f} to {c['high']:.4f} |"
+                for c in report["comparison"]
+            )
+            + f"\n\nCalibration: {calibration[0]}, log loss {calibration[1]:.5f} on later days ("
+            + ", ".join(f"{kind} {loss:.5f}" for kind, loss in others)
+            + f"). Alerts from {row['alert_threshold']:.4f} on ({FALSE_POSITIVES:.1%} false positives). ONNX differs "
+            f"from the trained model by at most {report['parity']:.1g} on {report['parity_rows']} rows.\n\n"
+            "| feature | mean absolute SHAP value, log odds | |\n|---|---|---|\n"
+            + "\n".join(
+                f"| {s['feature']} | {s['mean_abs_shap']:.3f} | {'█' * round(20 * s['mean_abs_shap'] / strongest)} |"
+                for s in report["shap"]
+            )
         ),
     }
 
 
-def gate_table(rows: pl.DataFrame) -> dict[str, Any]:
-    """What the UI shows of a decision."""
-    row = rows.row(0, named=True)
-    rules = [dg.TableRecord(rule) for rule in json.loads(row["gate"])]
-    return {
-        "champion": row["model_version"],
-        "gate_average_precision": row["gate_average_precision"],
-        "promoted": row["promoted"],
-        "reason": row["reason"],
-        "gate": dg.MetadataValue.table(rules),
-    }
-
-
-def figures(rows: pl.DataFrame) -> dict[str, Any]:
-    """Every number of an evaluation: Dagster plots them over the weeks."""
-    return {k: v for k, v in rows.row(0, named=True).items() if k != "event_date"}
-
-
-def _weeks(context: dg.AssetExecutionContext) -> list[date]:
+def weeks(context: dg.AssetExecutionContext) -> list[date]:
+    """The as-of dates of a run."""
     return [date.fromisoformat(key) for key in context.partition_keys]
 
 
-def _ins(first: int, last: int, **more: dg.AssetIn) -> dict[str, dg.AssetIn]:
+def feature_ins(first: int, last: int, **more: dg.AssetIn) -> dict[str, dg.AssetIn]:
+    """Features and labels of the weeks from `first` to `last` back, and `more`."""
     daily = window(first, last)
     return {
         n: dg.AssetIn(key_prefix="fraud", partition_mapping=daily) for n in ("transaction_features", "labels")
@@ -190,13 +185,13 @@ def _ins(first: int, last: int, **more: dg.AssetIn) -> dict[str, dg.AssetIn]:
 @lake_asset(
     contract=FraudModel,
     partitions_def=MODEL_WEEKS,
-    ins=_ins(_WEEKS_BACK, -2),  # through the last day whose labels are all known
+    ins=feature_ins(_WEEKS_BACK, -2),  # through the last day whose labels are all known
     describe=model_card,
     required_resource_keys={"experiments"},
-    code_version="1",
+    code_version="2",
     kinds={"xgboost", "mlflow"},
     tags={"layer": "model"},
-    **_FRAUD,
+    **KEYS,
 )
 def fraud_model(
     context: dg.AssetExecutionContext, transaction_features: pl.LazyFrame, labels: pl.LazyFrame
@@ -204,97 +199,17 @@ def fraud_model(
     """Fraud model of each week, as of its date.
 
     Trained on labels known at the start of the date; the newest week of them is kept for the gate. The row is the
-    model: XGBoost JSON with its feature order inside. Never rebuilt by itself: a person, a schedule or drift decides.
+    model: an ONNX graph with its signature, opened by its hash. Never rebuilt by itself: a person, a schedule or drift
+    decides.
     """
     features, known = transaction_features.collect(), labels.collect()
-    models = [train(features, known, as_of) for as_of in _weeks(context)]
+    models = [train(features, known, as_of) for as_of in weeks(context)]
     for row in models:
         context.resources.experiments.log(
             "fraud_model",
             row["model_version"],
-            parameters=json.loads(row["parameters"]),
-            metrics={k: row[k] for k in ("training_rows", "training_frauds")},
-            files={"model.json": row["model"]},
+            parameters={**json.loads(row["parameters"]), "served": json.loads(row["report"])["served"]},
+            metrics={k: row[k] for k in ("training_rows", "training_frauds", "alert_threshold")},
+            files={"model.json": row["model"], "report.json": row["report"]},
         )
     return pl.DataFrame(models)
-
-
-@lake_asset(
-    contract=FraudPromotion,
-    partitions_def=MODEL_WEEKS,
-    ins=_ins(-2, -2, fraud_model=dg.AssetIn(key_prefix="fraud")),
-    describe=gate_table,
-    code_version="1",
-    kinds={"polars", "deltalake"},
-    tags={"layer": "release"},
-    **_FRAUD,
-)
-def fraud_promotions(
-    context: dg.AssetExecutionContext,
-    fraud_model: pl.LazyFrame,
-    transaction_features: pl.LazyFrame,
-    labels: pl.LazyFrame,
-) -> pl.DataFrame:
-    """Which model serves from each as-of date on, decided by the gate.
-
-    The challenger and the champion of the week before score the newest labelled week that the challenger's fit has
-    not seen. A refused challenger leaves the champion in place.
-    """
-    features, known = transaction_features.collect(), labels.collect()
-    champion = _champion_before(context)
-    decisions: list[dict[str, Any]] = []
-    for challenger in fraud_model.sort("event_date").collect().iter_rows(named=True):
-        decision = decide(challenger, champion, features, known)
-        if decision:
-            champion = decision
-            decisions.append(decision)
-            context.log.info(decision["reason"])
-    return pl.DataFrame(decisions, schema=schema_of(FraudPromotion))
-
-
-def _champion_before(context: dg.AssetExecutionContext) -> dict[str, Any] | None:
-    """The newest decision of an earlier week: the table's own past, which no partition mapping expresses in a range."""
-    lake = context.resources.lake.lake
-    if lake.open("fraud/fraud_promotions") is None:
-        return None
-    earlier = lake.scan("fraud/fraud_promotions").filter(pl.col("valid_from") < _weeks(context)[0])
-    return next(earlier.sort("valid_from", "decided_at").tail(1).collect().iter_rows(named=True), None)
-
-
-@lake_asset(
-    contract=FraudEvaluation,
-    partitions_def=TEST_WEEKS,
-    ins=_ins(-2, 0, fraud_model=dg.AssetIn(key_prefix="fraud")),
-    describe=figures,
-    metadata={"key_metric": "average_precision"},
-    required_resource_keys={"experiments"},
-    code_version="1",
-    kinds={"scikitlearn", "mlflow"},
-    tags={"layer": "evaluation"},
-    **_FRAUD,
-)
-def fraud_evaluation(
-    context: dg.AssetExecutionContext,
-    fraud_model: pl.LazyFrame,
-    transaction_features: pl.LazyFrame,
-    labels: pl.LazyFrame,
-) -> pl.DataFrame:
-    """Walk-forward evaluation: each model on the week after its date.
-
-    The Handbook's prequential protocol: delay 7 days, test 7, cards known to be compromised removed. Beside the model
-    stands one trained on the protocol's own 7 days, and the trivial baseline. Its partitions exist once the labels do.
-    """
-    features, known = transaction_features.collect(), labels.collect()
-    rows = [
-        evaluate(model, features, known) for model in fraud_model.sort("event_date").collect().iter_rows(named=True)
-    ]
-    for row in rows:
-        numbers = {k: v for k, v in row.items() if isinstance(v, int | float)}
-        context.resources.experiments.log(
-            "fraud_evaluation",
-            row["model_version"],
-            parameters={"test_week": row["event_date"]},
-            metrics=numbers,
-            files={},
-        )
-    return pl.DataFrame(rows)

@@ -1,9 +1,12 @@
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
-from resources.experiments import Experiments
+from convergence.errors import ModelError
+from resources.experiments import Experiments, Registered
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +56,64 @@ def test_nothing_is_written_outside_its_folder(logged: tuple[Path, Path, list[st
     elsewhere, home, _ = logged
     assert list(elsewhere.iterdir()) == []
     assert {path.name for path in home.iterdir()} == {"mlflow.db", "artifacts"}
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Experiments:
+    store = experiments(tmp_path_factory.mktemp("registry"))
+    store.log("m", "v1", parameters={}, metrics={}, files={})
+    register(store, "m", ["v1", "v2", "v3"])
+    return store
+
+
+def register(store: Experiments, name: str, versions: Sequence[str]) -> list[Registered]:
+    return [
+        store.register(name, v, sha256=f"hash of {v}", source=f"file:///lake/_models/{v}", tags={"dagster_run": "r1"})
+        for v in versions
+    ]
+
+
+def test_a_registered_version_says_what_it_is_and_where_it_lies(registry: Experiments) -> None:
+    (made,) = register(registry, "m", ["v1"])
+    assert made == Registered("m", "1", "models:/m/1")
+    version = MlflowClient(registry.tracking_uri).get_model_version("m", "1")
+    assert version.tags == {"model_version": "v1", "sha256": "hash of v1", "dagster_run": "r1"}
+    assert version.source == "file:///lake/_models/v1"
+
+
+def test_a_version_is_linked_to_its_training_run(registry: Experiments) -> None:
+    client = MlflowClient(registry.tracking_uri)
+    run = client.get_run(str(client.get_model_version("m", "1").run_id))
+    assert run.info.run_name == "v1"
+    assert not client.get_model_version("m", "2").run_id
+
+
+def test_registering_again_changes_nothing(registry: Experiments) -> None:
+    again = register(registry, "m", ["v1", "v2", "v3"])
+    assert [r.version for r in again] == ["1", "2", "3"]
+    assert len(MlflowClient(registry.tracking_uri).search_model_versions("name = 'm'")) == 3
+
+
+def test_aliases_move_and_go(registry: Experiments) -> None:
+    registry.point("m", {"champion": "v2", "previous": "v1", "challenger": "v3"})
+    registry.point("m", {"champion": "v3", "previous": "v2", "challenger": None})
+    for _ in range(2):
+        assert registry.aliases("m") == {"champion": "v3", "previous": "v2"}
+        registry.point("m", {"challenger": None})
+
+
+def test_an_alias_for_a_version_that_is_not_there_is_refused_and_none_is_moved(registry: Experiments) -> None:
+    before = registry.aliases("m")
+    with pytest.raises(ModelError, match="v9 of m are not registered in MLflow"):
+        registry.point("m", {"champion": "v1", "previous": "v9"})
+    assert registry.aliases("m") == before
+
+
+def test_a_model_that_was_never_registered_has_no_alias(registry: Experiments) -> None:
+    assert registry.aliases("unknown") == {}
+
+
+def test_a_registration_takes_less_than_a_second(registry: Experiments) -> None:
+    began = time.perf_counter()
+    register(registry, "timed", ["v1"])
+    assert time.perf_counter() - began < 1

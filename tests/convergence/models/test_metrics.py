@@ -12,11 +12,16 @@ from hypothesis import strategies as st
 from convergence.errors import ConvergenceError
 from convergence.models.metrics import (
     OneClassError,
+    at_false_positive_rate,
+    at_threshold,
     average_precision,
     base_rate_average_precision,
     bootstrap_interval,
+    brier,
+    calibration_error,
     card_precision_at_k,
     card_precision_by_day,
+    cost_curve,
     roc_auc,
 )
 
@@ -177,3 +182,79 @@ def test_too_few_draws_with_a_fraud_are_refused() -> None:
 def test_a_single_day_is_refused() -> None:
     with pytest.raises(ConvergenceError, match="at least 2 values of 'event_date'"):
         bootstrap_interval(random_days(1), ap_of)
+
+
+# Operating points, calibration and cost
+
+PROBABILITIES = st.lists(st.tuples(st.booleans(), st.integers(0, 20)), min_size=2, max_size=60)
+
+
+def both_classes(rows: list[tuple[bool, int]]) -> tuple[np.ndarray, np.ndarray]:
+    label, score = np.array([r[0] for r in rows]), np.array([r[1] / 20 for r in rows])
+    assume(label.any() and not label.all())
+    return label, score
+
+
+@given(PROBABILITIES, st.integers(0, 10))
+def test_the_threshold_is_the_lowest_that_keeps_the_false_positive_rate(
+    rows: list[tuple[bool, int]], tenths: int
+) -> None:
+    label, score = both_classes(rows)
+    found = at_false_positive_rate(label, score, tenths / 10)
+    rates = {t: (score[~label] >= t).mean() for t in score}
+    allowed = [t for t, rate in rates.items() if rate <= tenths / 10]
+    if allowed:
+        assert found.threshold == min(allowed)
+    else:
+        assert found[1:] == (0.0, 0.0, 0.0)
+    assert found.false_positive_rate <= tenths / 10
+
+
+@given(PROBABILITIES, st.integers(-1, 21))
+def test_an_operating_point_counts_alerts_from_the_threshold_on(rows: list[tuple[bool, int]], twentieths: int) -> None:
+    label, score = both_classes(rows)
+    found = at_threshold(label, score, twentieths / 20)
+    hits = sum(y and s >= twentieths / 20 for y, s in zip(label, score, strict=True))
+    alerts = sum(s >= twentieths / 20 for s in score)
+    assert found.precision == pytest.approx(hits / alerts if alerts else 0)
+    assert found.recall == pytest.approx(hits / label.sum())
+    assert found.false_positive_rate == pytest.approx((alerts - hits) / (~label).sum())
+
+
+@given(PROBABILITIES)
+def test_calibration_error_is_the_weighted_gap_of_15_bins(rows: list[tuple[bool, int]]) -> None:
+    label, score = both_classes(rows)
+    expected = 0.0
+    for b in range(15):
+        inside = [i for i, s in enumerate(score) if b <= s * 15 < b + 1 or (b == 14 and s == 1)]
+        if inside:
+            expected += len(inside) / len(score) * abs(label[inside].mean() - score[inside].mean())
+    assert calibration_error(label, score) == pytest.approx(expected, abs=1e-12)
+
+
+@given(PROBABILITIES)
+def test_brier_is_scikit_learns(rows: list[tuple[bool, int]]) -> None:
+    from sklearn.metrics import brier_score_loss
+
+    label, score = both_classes(rows)
+    assert brier(label, score) == pytest.approx(brier_score_loss(label, score))
+
+
+def test_calibration_error_takes_probabilities_only() -> None:
+    with pytest.raises(ConvergenceError, match=r"scores lie in \[-1, 2\], expected probabilities"):
+        calibration_error([0, 1], [-1.0, 2.0])
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 100_000)), min_size=2, max_size=40))
+def test_cost_is_missed_amounts_and_alerts(rows: list[tuple[bool, int, int]]) -> None:
+    label, score, cents = (np.array(column) for column in zip(*rows, strict=True))
+    assume(label.any() and not label.all())
+    amount = cents / 100
+    curve = cost_curve(label, score, amount, alert_cost=3.0, shares=[0, 0.5, 1])
+    order = sorted(range(len(rows)), key=lambda i: (-score[i], i))
+    for share, alerts, missed, cost in curve.iter_rows():
+        looked_at = order[: round(share * len(rows))]
+        left = sum(amount[i] for i in order if i not in looked_at and label[i])
+        assert (alerts, missed) == (len(looked_at), pytest.approx(left, abs=0.01))
+        assert cost == pytest.approx(left + 3.0 * len(looked_at), abs=0.01)
+    assert curve["missed"][-1] == 0

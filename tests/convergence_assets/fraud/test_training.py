@@ -10,11 +10,14 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
-from convergence.models import boosting
+from convergence.errors import ModelError
+from convergence.models import ensemble, stored
 from convergence_assets.fraud import training
 from convergence_assets.fraud.contracts import FraudEvaluation, FraudModel, FraudPromotion
+from convergence_assets.fraud.evaluation import TEST_WEEKS, evaluate, figures
 from convergence_assets.fraud.feature_views import MODEL_INPUT
-from convergence_assets.fraud.training import decide, evaluate, known_labels, model_card, train
+from convergence_assets.fraud.gate import decide, gate_table
+from convergence_assets.fraud.training import fit, known_labels, model_card, train
 from tests.convergence_assets.fraud.worlds import at, world
 
 AS_OF = date(2018, 7, 18)
@@ -38,8 +41,9 @@ def confused(as_of: date) -> dict[str, Any]:
     """A challenger that ranks honest customers first."""
     features, labels = world()
     rows = known_labels(features, labels, as_of).filter(pl.col("event_date") < as_of - 2 * WEEK)
-    inverted = boosting.fit(rows.select(MODEL_INPUT), ~rows["is_fraud"], rounds=5)
-    return model_of(as_of) | {"model": inverted, "model_version": "confused"}
+    inverted = fit(rows.with_columns(~pl.col("is_fraud")))
+    onnx = inverted.served.to_onnx(MODEL_INPUT)
+    return model_of(as_of) | {"onnx": onnx, "sha256": stored.digest(onnx), "model_version": "confused"}
 
 
 # What is known on a date
@@ -94,7 +98,7 @@ def test_the_gates_week_is_kept_from_the_fit() -> None:
     features, labels = world()
     gate = pl.col("event_date").is_between(AS_OF - 2 * WEEK, AS_OF - WEEK)
     flipped = labels.with_columns(is_fraud=pl.when(gate).then(~pl.col("is_fraud")).otherwise("is_fraud"))
-    assert train(features, flipped, AS_OF)["model"] == model_of(AS_OF)["model"]
+    assert train(features, flipped, AS_OF)["onnx"] == model_of(AS_OF)["onnx"]
 
 
 def test_a_label_within_the_window_does_change_the_model() -> None:
@@ -109,19 +113,39 @@ def test_equal_inputs_in_any_order_give_the_same_bytes() -> None:
     assert train(features, labels, AS_OF) == model_of(AS_OF)
 
 
-def test_a_model_survives_being_written_as_json() -> None:
-    features, _ = world()
-    row = json.loads(json.dumps(model_of(AS_OF), default=str))
-    rows = features.tail(500).select(boosting.feature_names(row["model"]))
-    again = boosting.predict(row["model"], rows)
-    assert (again == boosting.predict(model_of(AS_OF)["model"], rows)).all()
+def test_the_stored_model_is_opened_by_its_hash_and_takes_the_views_features() -> None:
+    row = model_of(AS_OF)
+    scorer = stored.load(row["onnx"], sha256=row["sha256"], features=MODEL_INPUT)
+    assert row["model_version"] == f"{AS_OF}.{row['sha256'][:8]}"
+    scores = scorer.score_rows(world()[0].tail(500))
+    assert scores.is_between(0, 1).all()
+    assert scores.n_unique() > 100
 
 
-def test_the_model_card_names_version_window_and_features() -> None:
+def test_the_report_says_what_is_served_and_why() -> None:
+    report = json.loads(model_of(AS_OF)["report"])
+    assert report["served"] in {"xgboost", "network", "linear", "stack"}
+    assert [c["candidate"] for c in report["comparison"]] == ["xgboost", "network", "linear", "stack"]
+    assert report["parity"] <= ensemble.PARITY
+    assert report["parity_rows"] >= training.CHECKED_ROWS
+    assert len(report["shap"]) == 10
+
+
+def test_training_fails_when_its_onnx_graph_is_not_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = model_of(AS_OF + WEEK)["onnx"]
+    monkeypatch.setattr(ensemble.Ensemble, "to_onnx", lambda *_: other)
+    with pytest.raises(ModelError, match="differs from the trained model by"):
+        train(*world(), AS_OF)
+
+
+def test_the_model_card_names_version_window_candidates_and_reasons() -> None:
     card = model_card(pl.DataFrame([model_of(AS_OF)]))
     text = card["model_card"].value
-    assert all(part in text for part in (model_of(AS_OF)["model_version"], "2018-04-11", "2018-07-03", "mean gain"))
+    said = (model_of(AS_OF)["model_version"], "2018-04-11", "2018-07-03", "the stack", "| network |", "Calibration: ",
+            "ONNX differs", "mean absolute SHAP value")  # fmt: skip
+    assert [part for part in said if part not in text] == []
     assert card["training_rows"] == model_of(AS_OF)["training_rows"]
+    assert card["alert_threshold"] == model_of(AS_OF)["alert_threshold"]
 
 
 # The gate
@@ -146,9 +170,11 @@ def test_a_refused_challenger_leaves_the_champion_in_place() -> None:
     assert decision is not None
     FraudPromotion.validate(pl.DataFrame([decision]), lazy=True)
     assert (decision["promoted"], decision["valid_from"]) == (False, AS_OF + WEEK)
-    assert (decision["model_version"], decision["model"]) == (champion["model_version"], champion["model"])
+    served = ("model_version", "onnx", "sha256", "model", "alert_threshold")
+    assert [decision[name] for name in served] == [champion[name] for name in served]
     assert decision["challenger_version"] == "confused"
     assert "is refused" in decision["reason"]
+    assert gate_table(pl.DataFrame([decision]))["champion"] == champion["model_version"]
     assert not all(rule["passed"] for rule in json.loads(decision["gate"]))
 
 
@@ -170,6 +196,19 @@ def test_an_evaluation_keeps_its_contract_and_judges_the_week_after_the_date() -
     assert 0 < row["test_rows"] <= week.height
     assert row["average_precision_low"] <= row["average_precision"] <= row["average_precision_high"]
     assert row["average_precision"] > 3 * row["base_rate"]
+    candidates = {c["candidate"]: c for c in json.loads(row["candidates"])}
+    assert candidates.keys() == {"xgboost", "network", "linear", "stack"}
+    served = json.loads(model_of(AS_OF)["report"])["served"]
+    assert candidates[served]["average_precision"] == pytest.approx(row["average_precision"], abs=1e-3)
+
+
+def test_an_evaluation_shows_the_served_model_beside_its_rivals() -> None:
+    shown = figures(pl.DataFrame([evaluate(model_of(AS_OF), *world())]))
+    table = shown["candidates"].value
+    assert all(name in table for name in ("served", "network", "stack", "trained on 7 days", "constant", "Handbook"))
+    assert "missed" in shown["cost_curve"].value
+    assert 0 <= shown["calibration_error"] < 0.1
+    assert {"event_date"}.isdisjoint(shown)
 
 
 def test_an_evaluation_depends_on_nothing_after_its_week() -> None:
@@ -180,7 +219,7 @@ def test_an_evaluation_depends_on_nothing_after_its_week() -> None:
 
 
 def test_weeks_are_named_by_the_protocols_dates() -> None:
-    assert training.TEST_WEEKS.get_partition_keys() == ["2018-07-18", "2018-07-25", "2018-08-01", "2018-08-08"]
+    assert TEST_WEEKS.get_partition_keys() == ["2018-07-18", "2018-07-25", "2018-08-01", "2018-08-08"]
     keys = training.MODEL_WEEKS.get_partition_keys()
     assert (keys[0], keys[-1], len(keys)) == ("2018-07-18", "2018-08-29", 7)
     assert {datetime.fromisoformat(key).weekday() for key in keys} == {2}

@@ -12,8 +12,11 @@ import pytest
 from convergence.arrivals.replay import replay
 from convergence.lake.manifests import manifest, states
 from convergence.lake.tables import Lake
-from convergence_assets.fraud import definitions, training
+from convergence.models import stored
+from convergence.models.ensemble import Fitted
+from convergence_assets.fraud import definitions, gate, training
 from convergence_assets.fraud.arrivals import FIRST_DAY, LAST_DAY, TOPIC
+from convergence_assets.fraud.training import fit
 from resources.environments import Settings, resources
 from tests.convergence_assets.fraud.worlds import ORIGIN, history, messages
 
@@ -27,6 +30,7 @@ DERIVED = {
     "fraud_promotions": (WEEK, WEEK),
     "fraud_evaluation": (WEEK, WEEK),
     "fraud_scores": SCORED,
+    "fraud_alerts": SCORED,
 }
 AGAIN = DERIVED | {"transaction_features": ("2018-07-17", "2018-07-25")}
 ORIGINS = [ORIGIN, "dropped file"]
@@ -99,7 +103,7 @@ def test_an_asset_materializes_and_all_its_checks_pass(
     assert results[asset].success
     assert {e.check_name for e in evaluations} == {
         "contract",
-        *(["leakage"] if asset == "transaction_features" else []),
+        *{"transaction_features": ["leakage"], "fraud_promotions": ["gate"]}.get(asset, []),
     }
     assert [e for e in evaluations if not e.passed] == []
 
@@ -156,6 +160,27 @@ def test_the_model_that_passed_its_gate_scores_each_day(ready: House) -> None:
     assert sorted(scores["transaction_id"]) == sorted(features["transaction_id"])
 
 
+def test_the_served_model_is_opened_from_the_lake_by_its_hash(ready: House) -> None:
+    model, promotion = (
+        ready.rows(t).sort("event_date").row(0, named=True) for t in ("fraud_model", "fraud_promotions")
+    )
+    served = stored.load(promotion["onnx"], sha256=model["sha256"])
+    day = ready.rows("transaction_features").filter(pl.col("event_date") == pl.lit(WEEK).str.to_date())
+    issued = ready.rows("fraud_scores").filter(pl.col("event_date") == pl.lit(WEEK).str.to_date())
+    expected = day.select("transaction_id", again=served.score_rows(day))
+    joined = issued.join(expected, on="transaction_id")
+    assert joined.height == day.height
+    assert joined["score"].to_list() == joined["again"].to_list()
+
+
+def test_every_alert_is_an_issued_score_above_the_threshold_with_five_reasons(ready: House) -> None:
+    alerts = ready.rows("fraud_alerts")
+    above = ready.rows("fraud_scores").filter(pl.col("score") >= ready.rows("fraud_model")["alert_threshold"][0])
+    assert alerts.height
+    assert sorted(alerts["transaction_id"]) == sorted(above["transaction_id"])
+    assert (alerts["reasons"].str.count_matches("\n") == 4).all()
+
+
 def test_scores_rank_frauds_above_the_rest(ready: House) -> None:
     scores = ready.rows("fraud_scores").join(
         ready.rows("labels").select("transaction_id", "is_fraud"), on="transaction_id"
@@ -200,19 +225,16 @@ def test_a_week_whose_challenger_is_refused_is_served_by_the_champion_before(rea
     assert [str(day) for day in scores["model_as_of"].unique()] == [WEEK]
 
 
-def inverted(rows: pl.DataFrame) -> str:
-    from convergence.models import boosting
-    from convergence_assets.fraud.feature_views import MODEL_INPUT
-
-    return boosting.fit(rows.select(MODEL_INPUT), ~rows["is_fraud"], rounds=3)
+def inverted(rows: pl.DataFrame) -> Fitted:
+    return fit(rows.with_columns(~pl.col("is_fraud")))
 
 
-def test_a_day_whose_first_challenger_is_refused_has_a_promotions_partition_without_rows(
+def test_a_week_that_nobody_may_serve_has_a_promotions_partition_without_rows_and_stops_what_follows(
     house: House, ready: House
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "decide", lambda *_: None)
-        assert house.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
+        patch.setattr(gate, "decide", lambda *_: None)
+        assert not house.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
     assert str(house.rows("fraud_promotions")["valid_from"].max()) == WEEK
     assert states(house.lake, ["fraud/fraud_promotions"])["fraud/fraud_promotions"][NEXT_WEEK].rows == 0
 

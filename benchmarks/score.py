@@ -1,0 +1,198 @@
+"""What a score costs over HTTP: features read and computed, trees and a network run, beside an empty route."""
+
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date, timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from benchmarks.data import roomiest
+from benchmarks.measure import Row, Section
+from convergence.arrivals.drop_folder import DropFolder
+from convergence.arrivals.lander import land
+from convergence.arrivals.replay import replay
+from convergence.lake.manifests import Provenance, build_manifest
+from convergence.lake.tables import WHOLE, Lake
+from convergence.models import boosting, network, scaling
+from convergence.models.calibration import Calibration
+from convergence.models.ensemble import Ensemble
+from convergence_assets.fraud.arrivals import TOPIC
+from convergence_assets.fraud.features import transaction_rows
+from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
+from resources.environments import ROOT, settings
+
+TITLE = "Scores over HTTP"
+RATE, CLIENTS = 200, 16
+LAST = date(2018, 8, 31)
+SCORE, EMPTY = "/v1/fraud/score", "/empty"
+
+
+def landed(home: Path, days: int) -> Lake:
+    """A lake with the newest days of the fraud use case, and a champion in its table of decisions."""
+    lake = Lake(str(home / "lake"))
+    list(replay(TOPIC, settings().published_data, home / "inbox", LAST - timedelta(days=days - 1), LAST))
+    land(lake, TOPIC, DropFolder(home / "inbox"), Provenance("bench", ""))
+    blob = champion().to_onnx(SERVED.model.inputs)
+    row = {"valid_from": [str(LAST)], "decided_at": [str(LAST)], "model_version": ["bench"], "onnx": [blob]}
+    frame = pl.DataFrame(row | {"sha256": [sha256(blob).hexdigest()]})
+    made = build_manifest({WHOLE: frame}, "replace", Provenance("bench", ""))
+    lake.replace(SERVED.model.decisions, {WHOLE: frame}, made, None)
+    return lake
+
+
+def champion(rows: int = 20_000) -> Ensemble:
+    """300 trees of depth 6 and a network of 64 and 32, on made-up rows: the time of a score needs no real ones."""
+    random = np.random.default_rng(0)
+    values = random.lognormal(size=(rows, len(SERVED.model.inputs))).astype(np.float32)
+    label = values[:, 0] * values[:, 1] + random.normal(size=rows) > 3
+    frame = pl.DataFrame(values, schema=list(SERVED.model.inputs))
+    trees = boosting.fit(frame, pl.Series(label), rounds=300, params={"max_depth": 6}, nthread=2)
+    layers = network.fit(
+        values, label, np.ones(rows), scaling.fit(values), newest=np.arange(rows) > 0.8 * rows, epochs=2, nthread=2
+    )
+    platt = Calibration("platt", 0.0, np.ones(1), np.empty(0))
+    return Ensemble({"xgboost": boosting.Trees(trees), "network": layers}, np.array([0.5, 0.5]), platt)
+
+
+def serve(home: str, port: int) -> None:
+    """A server with one worker, as `convergence serve` starts it, and an empty route with the same body."""
+    import uvicorn
+    from fastapi import Response
+    from fastapi.responses import JSONResponse
+
+    from convergence.cli.serve import composed
+    from convergence.features.online_store import OnlineStore
+    from convergence.services.redis import connect
+    from convergence.serving.access import Access
+
+    lake = Lake(f"{home}/lake")
+    fill_online(lake, OnlineStore(connect(None, Path(home)), FEATURES.online.layout))
+    app = composed(SERVED, lake, Access([], rate=1e9, burst=10**9), home=Path(home), redis=None)
+    score: Any = next(route for route in app.routes if getattr(route, "path", "") == SCORE)
+
+    def empty(body: Any) -> Response:
+        return JSONResponse({})
+
+    empty.__annotations__["body"] = score.endpoint.__annotations__["body"]
+    app.post(EMPTY, dependencies=score.dependencies)(empty)
+    uvicorn.run(app, port=port, log_level="critical", access_log=False)
+
+
+@contextmanager
+def server(home: Path) -> Iterator[int]:
+    """The port of a server in a process of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    program = f"from benchmarks.score import serve; serve({str(home)!r}, {port})"
+    with subprocess.Popen([sys.executable, "-W", "ignore", "-c", program], cwd=ROOT) as process:
+        try:
+            while not _listening(port):
+                assert process.poll() is None, "the server did not start"
+                time.sleep(0.1)
+            yield port
+        finally:
+            process.terminate()
+
+
+def _listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def latencies(port: int, path: str, bodies: list[str], rate: float, seconds: float) -> tuple[np.ndarray, float]:
+    """Seconds from when each request was due until its answer, over kept connections, and the share on defaults."""
+    due = time.perf_counter() + 0.05 + np.arange(int(rate * seconds)) / rate
+    took, degraded = np.full(len(due), np.inf), np.zeros(len(due), np.bool_)
+    numbers, lock = iter(range(len(due))), threading.Lock()
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        while True:
+            with lock:
+                number = next(numbers, None)
+            if number is None:
+                return
+            time.sleep(max(0.0, due[number] - time.perf_counter()))
+            body = bodies[number % len(bodies)]
+            connection.request("POST", path, body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            text = answer.read()
+            assert answer.status == 200, text[:300]
+            degraded[number] = b'"degraded":true' in text
+            took[number] = time.perf_counter() - due[number]
+
+    clients = [threading.Thread(target=client) for _ in range(CLIENTS)]
+    for one in clients:
+        one.start()
+    for one in clients:
+        one.join()
+    return took, float(degraded.mean())
+
+
+def requests(lake: Lake, most: int = 2_000) -> list[str]:
+    """Transactions of the last day, one a request."""
+    rows = transaction_rows(lake.scan(TOPIC.table, [str(LAST)])).collect().sample(most, seed=0)
+    times = pl.col("event_time").dt.strftime("%+")
+    columns = ("transaction_id", "event_time", "customer_id", "terminal_id", "amount")
+    return [json.dumps({"rows": [row]}) for row in rows.select(columns).with_columns(times).to_dicts()]
+
+
+def section(*, quick: bool) -> Section:
+    """Latency at a steady rate in turns with an empty route, then the highest rate that is still answered in time."""
+    with tempfile.TemporaryDirectory(dir=roomiest(), prefix="bench-") as scratch:
+        lake = landed(home := Path(scratch), days=40)
+        bodies, turns, seconds = requests(lake), 2 if quick else 6, 3.0 if quick else 10.0
+        with server(home) as port:
+            latencies(port, SCORE, bodies, RATE, 3)
+            found: dict[str, list[np.ndarray]] = {SCORE: [], EMPTY: []}
+            shares: list[float] = []
+            for _ in range(turns):
+                for path, times in found.items():
+                    took, share = latencies(port, path, bodies, RATE, seconds)
+                    times.append(took)
+                    shares += [share] if path == SCORE else []
+            highest, rate = 0.0, float(RATE)
+            while np.quantile(latencies(port, SCORE, bodies, rate, seconds)[0], 0.99) < 0.1:
+                highest, rate = rate, rate * 1.2
+    ours, empty = (np.concatenate(found[path]) * 1e3 for path in (SCORE, EMPTY))
+    p99 = [(np.quantile(a, 0.99), np.quantile(b, 0.99)) for a, b in zip(*found.values(), strict=True)]
+    ratios = [a / b for a, b in p99]
+    ratio = np.quantile(ours, 0.99) / np.quantile(empty, 0.99)
+    spread = f"{ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+    slow = bool(np.quantile(ours, 0.99) > 10)
+    rows = [
+        Row(f"score at {RATE} requests/s", _shown(ours), _shown(empty), spread, "", "p99 ≤ 10 ms", not slow),
+        Row("p99 beside an empty route", "", "", spread, "", "≤ 3", bool(ratio <= 3)),
+        Row("answered on defaults at that rate", f"{np.mean(shares):.2%}", "", "", ""),
+        Row("highest rate with p99 < 100 ms", f"{highest:.0f} requests/s", "", "", ""),
+    ]
+    return Section(
+        TITLE,
+        f"One uvicorn worker in a process of its own, the embedded Redis, 40 days of the fraud use case. Each request "
+        "is one transaction: its 35 features are computed from the states of its customer and terminal, scored by 300 "
+        "trees of depth 6 and a network in ONNX Runtime, and logged. Features that take longer than 20 ms are "
+        "answered by defaults. Reference: a route of the same server that reads "
+        f"the same body and does nothing. Client: `http.client`, {CLIENTS} kept connections, latency counted from when "
+        "a request was due, so a server that falls behind is charged for it. Rates rise by 20 %; server, client and "
+        "Redis share the machine.",
+        rows,
+    )
+
+
+def _shown(milliseconds: np.ndarray) -> str:
+    return f"p50 {np.median(milliseconds):.2f} ms, p99 {np.quantile(milliseconds, 0.99):.2f} ms"

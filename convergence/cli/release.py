@@ -1,0 +1,117 @@
+"""`convergence promote`, `rollback` and `release`: which model serves. What they do is one entry of the audit log."""
+
+import getpass
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from convergence.models.releasable import Releasable
+    from convergence.models.releases import Release
+    from resources.releases import Releases, Told
+
+_ACTOR = click.option("--actor", default=getpass.getuser, help="Who does it; default: the user of this machine.")
+
+
+@click.command()
+@click.argument("name")
+@click.option("--version", help="Default: the newest.")
+@click.option("--to", "alias", type=click.Choice(["champion", "challenger"]), default="champion", show_default=True)
+@click.option("--share", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, show_default=True,
+              help="Of the requests that a challenger answers.")  # fmt: skip
+@click.option("--reason", default="the gate let it pass", help="Goes on record.")
+@click.option("--override", help="Release it although the gate refused it, and why; goes on record.")
+@_ACTOR
+def promote(
+    name: str, version: str | None, alias: str, share: float, reason: str, override: str | None, actor: str
+) -> None:
+    """Let a version of the model NAME serve: as champion, or as challenger for a share of the requests."""
+    tried = share if alias == "challenger" else None
+    _report(
+        releases().promote(
+            releasable(name), version=version, share=tried, actor=actor, reason=reason, override=override
+        )
+    )
+
+
+@click.command()
+@click.argument("name")
+@click.option("--to", help="A version that was released before; default: the release before the present one.")
+@click.option("--reason", required=True, help="Goes on record.")
+@_ACTOR
+def rollback(name: str, to: str | None, reason: str, actor: str) -> None:
+    """Go back to an earlier release of the model NAME: model, feature view and online namespace in one step."""
+    _report(releases().rollback(releasable(name), to=to, actor=actor, reason=reason))
+
+
+@click.group()
+def release() -> None:
+    """What is released: look at it, tell Redis and MLflow again, end a canary."""
+
+
+@release.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print the release of the model NAME as the log has it, as JSON."""
+    click.echo(_newest(name).to_json())
+
+
+@release.command()
+@click.argument("name")
+def publish(name: str) -> None:
+    """Tell Redis and MLflow what the log says of the model NAME."""
+    _report(releases().tell(_newest(name)))
+
+
+@release.command("end-canary")
+@click.argument("name")
+@click.option("--reason", required=True, help="Goes on record.")
+@_ACTOR
+def end_canary(name: str, reason: str, actor: str) -> None:
+    """Take the requests of the challenger of the model NAME away."""
+    canary = _newest(name).canary
+    if canary is None:
+        raise click.UsageError(f"{name} tries no challenger")
+    _report(releases().end_canary(releasable(name), canary["model_version"], actor=actor, reason=reason))
+
+
+def releasable(name: str) -> "Releasable":
+    """A model that a use case declares as RELEASABLE. Raises click.BadParameter, which lists them."""
+    from convergence_assets.definitions import use_cases
+
+    known = {m.RELEASABLE.name: m.RELEASABLE for m in use_cases() if hasattr(m, "RELEASABLE")}
+    if name not in known:
+        raise click.BadParameter(f"no model {name!r}; there are: {', '.join(known) or 'none'}")
+    return known[name]
+
+
+def releases() -> "Releases":
+    """The releases of this environment's lake."""
+    from convergence.cli import lake
+    from convergence.services.redis import connect
+    from resources.environments import resources, settings
+    from resources.releases import Releases
+
+    here = settings()
+    return Releases(lake(), lambda: connect(here.redis, here.home, timeout=2), resources(here)["experiments"])
+
+
+def _newest(name: str) -> "Release":
+    from convergence.models.release_log import newest
+
+    found = newest(releases().log, releasable(name).name)
+    if found is None:
+        raise click.UsageError(f"nothing was ever released as {name}: `convergence promote {name}` first")
+    return found
+
+
+def _report(told: "Told") -> None:
+    """One line for the release, one for each mirror that does not know it; exit 1 if there is one."""
+    made = told.release
+    tried = f", trying {made.canary['model_version']} with {made.canary['share']:.0%}" if made.canary else ""
+    click.echo(f"{made.name}: release {made.number} is {made.model_version} on {made.namespace}{tried}")
+    for problem in told.untold:
+        click.secho(f"not told: {problem}", fg="yellow", err=True)
+    if told.untold:
+        sys.exit(1)

@@ -1,0 +1,130 @@
+"""`convergence serve`: the HTTP service of a use case, and the place where it is put together."""
+
+import logging
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from convergence.errors import ConvergenceError, SettingsError
+from convergence.services.redis import READ_WITHIN
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from convergence.features.online_store import OnlineStore
+    from convergence.features.online_updates import OnlineFeatures
+    from convergence.lake.tables import Lake
+    from convergence.serving.access import Access
+    from convergence.serving.use_case import ServedUseCase
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+RATE, BURST = 500.0, 1_000
+
+log = logging.getLogger(__name__)
+
+
+@click.command()
+@click.argument("use_case")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Another address than loopback needs tokens.")
+@click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
+@click.option("--follow", is_flag=True, help="Also keep the online state in step with what lands.")
+@click.option("--tokens", type=click.Path(path_type=Path), help="Default: serving/tokens in CONVERGENCE_HOME.")
+@click.option("--rate", type=click.FloatRange(min=0.1), default=RATE, show_default=True, help="Requests/s of a token.")
+def serve(use_case: str, host: str, port: int, *, follow: bool, tokens: Path | None, rate: float) -> None:
+    """Serve scores and features of USE_CASE over HTTP; stops with Ctrl-C.
+
+    Tokens are lines `name role token [ISO time of expiry]` of a file that only you can read; roles are reader, scorer
+    and admin. Without one, everybody on this machine may ask, and nobody else.
+    """
+    import uvicorn
+
+    from convergence.cli import lake
+    from convergence.serving.access import Access, read_tokens
+    from resources.environments import settings
+
+    home = settings().home
+    allowed = read_tokens(tokens or home / "serving" / "tokens")
+    if tokens and not allowed:
+        raise SettingsError(f"{tokens} holds no token: write one, or leave --tokens out and stay on loopback")
+    access = Access(allowed, rate=rate, burst=max(BURST, int(rate)))
+    if access.open:
+        if host not in LOOPBACK:
+            raise SettingsError(f"{host} is no loopback address, and no token is set: see `convergence serve --help`")
+        click.secho("NO TOKENS: whoever is on this machine may ask for scores and features", fg="yellow", err=True)
+    app = composed(served(use_case), lake(), access, home=home, redis=settings().redis, follow=follow)
+    click.echo(f"Serving {use_case} at http://{host}:{port}/docs")
+    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+
+
+def served(use_case: str) -> "ServedUseCase":
+    """What a use case serves. Raises click.BadParameter, which lists those that do."""
+    from convergence_assets.definitions import use_cases
+
+    there = {module.SERVED.name: module.SERVED for module in use_cases() if hasattr(module, "SERVED")}
+    if use_case not in there:
+        raise click.BadParameter(f"no use case {use_case!r} is served; there are: {', '.join(there) or 'none'}")
+    return there[use_case]
+
+
+def composed(
+    use_case: "ServedUseCase",
+    lake: "Lake",
+    access: "Access",
+    *,
+    home: Path,
+    redis: str | None,
+    follow: bool = False,
+    within: float = READ_WITHIN,
+) -> "FastAPI":
+    """The service with all that it talks to; its threads run, and end with it.
+
+    `within`: seconds that a request waits for its features before it is answered on defaults.
+    """
+    from convergence.features.online_store import OnlineStore
+    from convergence.services.redis import connect
+    from convergence.serving.app import create_app
+    from convergence.serving.champion import Champion
+    from convergence.serving.metrics import Metrics
+    from convergence.serving.reading import FeatureReader
+    from convergence.serving.releases import ReleaseSource
+    from convergence.serving.scoring import Scoring
+    from convergence.serving.served_log import ServedLog
+
+    online = use_case.features.online
+    quick, patient = (OnlineStore(connect(redis, home, timeout=t), online.layout) for t in (within, 5.0))
+    source = ReleaseSource(use_case.model, lake, patient)
+    champion = Champion(source.released, source.load, patient.newest, online.layout.fingerprint)
+    metrics = Metrics()
+    written = ServedLog(home / "served" / online.view.name, metrics.lost.inc)
+    scoring = Scoring(use_case.name, online, FeatureReader(online, quick), champion, metrics, written)
+    champion.start()
+    following = Following(lake, use_case.features, OnlineStore(connect(redis, home), online.layout)) if follow else None
+    ends = [champion.stop, written.close, *([following.stop] if following else [])]
+    return create_app(scoring, access, use_case.row, on_stop=ends)
+
+
+class Following:
+    """Keeps an online store in step with the lake, in a thread; a failure is logged and tried again."""
+
+    def __init__(self, lake: "Lake", features: "OnlineFeatures", store: "OnlineStore", seconds: float = 1.0) -> None:
+        self._lake, self._features, self._store, self._seconds = lake, features, store, seconds
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="online-state", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        self._thread.join()
+
+    def _follow(self) -> None:
+        from convergence.features.online_updates import keep_up
+
+        while not self._stopped.is_set():
+            try:
+                keep_up(self._lake.newest(), self._features, self._store)
+            except ConvergenceError as error:
+                log.error("the online state is not followed: %s", error)
+            self._stopped.wait(self._seconds)

@@ -1,0 +1,117 @@
+"""The HTTP face: routes and what they need. It is given everything that it talks to.
+
+Handlers are plain functions, so that a slow store holds up its own request and not the others.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import BaseModel, Field, create_model
+
+from convergence.errors import ModelError
+from convergence.serving.access import Access
+from convergence.serving.answers import Failure, FeatureAnswer, Health, ScoreAnswer
+from convergence.serving.limits import Limits
+from convergence.serving.refusals import DESCRIBED, Refused, permitted, refusing
+from convergence.serving.scoring import NotReady, Scoring
+
+MAX_ROWS = 1_000
+MAX_BYTES = 1_000_000
+
+_ABOUT = (
+    "Scores with the features of this moment. `degraded: true` says that the features are defaults, because the online "
+    "store did not answer in time; `cache_hit: false` that an entity of the row is new."
+)
+
+
+def create_app(
+    scoring: Scoring,
+    access: Access,
+    row: type[BaseModel],
+    *,
+    max_rows: int = MAX_ROWS,
+    max_bytes: int = MAX_BYTES,
+    on_stop: Sequence[Callable[[], None]] = (),
+) -> FastAPI:
+    """The service of one use case.
+
+    Args:
+        scoring: what answers.
+        access: who may ask.
+        row: a row of a request; its fields are columns of the view's source.
+        max_rows: in one request.
+        max_bytes: of a body.
+        on_stop: called in order when the server ends.
+    """
+    metrics, use_case, view = scoring.metrics, scoring.use_case, scoring.online.view
+    reader, scorer = (permitted(access, metrics, role) for role in ("reader", "scorer"))
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        for stop in on_stop:
+            stop()
+
+    described: Any = {n: {"model": Failure, "description": said} for n, said in DESCRIBED.items()}
+    app = FastAPI(title=f"Convergence: {use_case}", description=_ABOUT, lifespan=lifespan, responses=described)
+    observed = metrics.latency.labels
+    app.add_middleware(Limits, most=max_bytes, observe=lambda r, s, took: observed(r, str(s)).observe(took))
+    refusing(app)
+
+    def bounded(rows: Sequence[BaseModel]) -> list[dict[str, Any]]:
+        if len(rows) > max_rows:
+            said = f"{len(rows):,} rows, at most {max_rows:,} in one request"
+            raise Refused(413, "too_many_rows", said, "split them over several requests")
+        return [scoring.row(dict(one)) for one in rows]
+
+    listed: Any = (list[row], Field(min_length=1))
+    asked = create_model("ScoreRequest", rows=listed)
+    named = create_model(
+        "FeaturesRequest",
+        view=(str, Field(examples=[view.name])),
+        features=(list[str] | None, Field(None, description="Default: all", examples=[list(view.features[:2])])),
+        rows=listed,
+    )
+
+    def score(body: Any, request: Request) -> Response:
+        """Score rows with the model that is released, on features as of this moment."""
+        rows = bounded(body.rows)
+        try:
+            return JSONResponse(scoring.score(rows, request.state.request_id))
+        except NotReady as error:
+            raise Refused(503, "no_model", str(error), "see /health, or try again in a moment") from error
+        except ModelError as error:
+            raise Refused(422, "not_scorable", str(error), "correct the row, or leave it to a person") from error
+
+    def features(body: Any, request: Request) -> Response:
+        """Features of rows, as the model would see them."""
+        if body.view != view.name:
+            raise Refused(404, "unknown_view", f"no feature view {body.view[:80]!r}", f"there is {view.name}")
+        names = body.features or list(view.features)
+        if unknown := [name for name in names if name not in view.features]:
+            said = f"{view.name} has no feature {unknown[0][:80]!r}"
+            raise Refused(404, "unknown_feature", said, f"there are {', '.join(view.features)}")
+        return JSONResponse(scoring.features(bounded(body.rows), names, request.state.request_id))
+
+    def health() -> Response:
+        """Whether scores can be given from real features: 503 when they cannot, with the reasons."""
+        found = scoring.health()
+        return JSONResponse(found, 200 if found["usable"] else 503)
+
+    def prometheus() -> Response:
+        """Metrics for Prometheus."""
+        serving, refused = scoring.champion.serving, scoring.champion.refused is not None
+        release = serving.release if serving else None
+        metrics.told(release and release.model_version, release and release.number, refused=refused)
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    score.__annotations__["body"], features.__annotations__["body"] = asked, named
+    app.post(f"/v1/{use_case}/score", response_model=ScoreAnswer, dependencies=[scorer])(score)
+    app.post("/v1/features/get", response_model=FeatureAnswer, dependencies=[reader])(features)
+    app.get("/health", response_model=Health)(health)
+    app.get("/metrics", dependencies=[reader])(prometheus)
+    return app

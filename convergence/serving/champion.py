@@ -1,0 +1,147 @@
+"""The model that answers: followed from the release record, loaded aside, and swapped only when it is known to work.
+
+A model that cannot be loaded (other bytes, other features, no answer) is refused and the one before goes on serving.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from convergence.errors import ConvergenceError, ModelError
+from convergence.models.releases import Release
+
+log = logging.getLogger(__name__)
+
+POLL = 1.0  # seconds
+
+
+class Scores(Protocol):
+    """A loaded model, such as `convergence.models.stored.Scorer`."""
+
+    features: tuple[str, ...]
+    sha256: str
+
+    def score(self, values: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Probabilities, shape (rows,)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Serving:
+    """A release, its model, where in a feature vector the model's inputs are, and the namespace of the states."""
+
+    release: Release
+    scorer: Scores
+    namespace: str | None
+
+
+class Champion:
+    """Holds what serves now.
+
+    Args:
+        released: the newest release, None where there is none; ConvergenceError where it cannot be told.
+        load: the model of a release; ModelError where it cannot be had.
+        namespace: the namespace that was filled last for the view that this process computes.
+        fingerprint: of the view version that this process computes.
+    """
+
+    def __init__(
+        self,
+        released: Callable[[], Release | None],
+        load: Callable[[Release], Scores],
+        namespace: Callable[[], str | None],
+        fingerprint: str,
+    ) -> None:
+        self._released, self._load, self._namespace = released, load, namespace
+        self._fingerprint = fingerprint
+        self.serving: Serving | None = None
+        self.refused: str | None = None  # why the newest release does not serve
+        self.refusals = 0
+        self._tried: Release | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def refresh(self) -> None:
+        """Look once; load and swap where the release or its namespace is another."""
+        try:
+            release = self._released()
+        except ConvergenceError as error:
+            self._note(str(error))
+            return
+        if release is None:
+            self._note("nothing is released: promote a model first")
+            return
+        now = self.serving
+        try:
+            if now and now.release == release:
+                namespace = self._namespace()
+                if namespace and namespace != now.namespace:
+                    self.serving = Serving(release, now.scorer, namespace)
+                self.refused = None
+                return
+            if release == self._tried and self.refused:
+                return  # it was refused before; another release is needed
+            scorer = self._checked(release)
+            self.serving = Serving(release, scorer, self._namespace())
+            self.refused = None
+            log.info("serving %s, release %d", release.model_version, release.number)
+        except ModelError as error:
+            self._tried = release
+            self.refusals += 1
+            self._note(str(error))
+        except ConvergenceError as error:  # the store's pointer cannot be read: nothing is known to be wrong
+            if now is None or now.release != release:
+                self._swap_without_store(release)
+            self._note(str(error))
+
+    def _swap_without_store(self, release: Release) -> None:
+        try:
+            self.serving = Serving(release, self._checked(release), None)
+        except ConvergenceError as error:
+            self._note(str(error))
+
+    def _checked(self, release: Release) -> Scores:
+        """The loaded model, after it has answered once. Raises ModelError."""
+        if release.fingerprint != self._fingerprint:
+            raise ModelError(
+                f"release {release.number} of {release.name} wants feature view {release.fingerprint}, this server "
+                f"computes {self._fingerprint}: start the server from the code of that release"
+            )
+        scorer = self._load(release)
+        if scorer.sha256 != release.sha256:
+            raise ModelError(f"expected a model with sha256 {release.sha256}, found {scorer.sha256}: publish it anew")
+        tried = scorer.score(np.full((1, len(scorer.features)), np.nan, np.float32))
+        if tried.shape != (1,) or not 0 <= tried[0] <= 1:
+            raise ModelError(
+                f"model {release.model_version} answers {tried} for a row without values: not a probability"
+            )
+        return scorer
+
+    def _note(self, why: str) -> None:
+        if why != self.refused:
+            log.error("release not served: %s", why)
+        self.refused = why
+
+    def start(self) -> None:
+        """Look now, and then every second in a thread of its own."""
+        self.refresh()
+        self._thread = threading.Thread(target=self._follow, name="releases", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(POLL):
+            try:
+                self.refresh()
+            except Exception:  # whatever it is, requests are answered by what serves
+                log.exception("the release could not be followed")

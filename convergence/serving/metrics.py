@@ -1,0 +1,37 @@
+"""What Prometheus is told of a server, one registry each."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
+
+
+class Metrics:
+    """Latency, feature age, degraded share, refusals and the model that serves."""
+
+    def __init__(self) -> None:
+        self.registry = of = CollectorRegistry()
+        self.latency = Histogram(
+            "convergence_request_seconds", "From request to answer", ["route", "status"], buckets=_SECONDS, registry=of
+        )
+        self.features = Histogram(
+            "convergence_features_seconds", "Reading states and computing features", buckets=_SECONDS, registry=of
+        )
+        self.model = Histogram("convergence_model_seconds", "Scoring", buckets=_SECONDS, registry=of)
+        self.rows = Counter("convergence_rows", "Rows answered, by whether on defaults", ["degraded"], registry=of)
+        self.feature_age = Gauge(
+            "convergence_feature_age_seconds", "Since the newest event in the online state", registry=of
+        )
+        self.denied = Counter("convergence_denied", "Requests refused for their token", ["code"], registry=of)
+        self.limited = Counter("convergence_rate_limited", "Requests above a token's rate", ["token"], registry=of)
+        self.lost = Counter("convergence_served_log_lost", "Served rows that could not be logged", registry=of)
+        self.serving = Gauge(
+            "convergence_model_serving", "1 for the model that answers", ["model_version", "release"], registry=of
+        )
+        self.refused = Gauge("convergence_release_refused", "1 while the newest release does not serve", registry=of)
+
+    def told(self, model_version: str | None, release: int | None, *, refused: bool) -> None:
+        """Which model serves now."""
+        self.serving.clear()
+        if model_version is not None:
+            self.serving.labels(model_version, str(release)).set(1)
+        self.refused.set(refused)

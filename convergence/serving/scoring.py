@@ -1,0 +1,185 @@
+"""One request from rows to answer: features, score, and the line that lets the parity check repeat it."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from convergence.errors import ConvergenceError
+from convergence.features.online import OnlineView, Row
+from convergence.features.views import MICROSECOND
+from convergence.serving.champion import Champion, Serving
+from convergence.serving.metrics import Metrics
+from convergence.serving.reading import FeatureReader, Vectors
+from convergence.serving.served_log import ServedLog
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class NotReady(ConvergenceError):
+    """No model can answer."""
+
+
+def microseconds_of(time: datetime) -> int:
+    """Microseconds since 1970 UTC, exactly."""
+    return (time - _EPOCH) // MICROSECOND
+
+
+def row_of(given: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+    """A row of a view's source from what was asked: times as microseconds; it arrives `now` if it does not say."""
+    arrived = given.get("arrived_at") or now
+    return {
+        **given,
+        "event_time": microseconds_of(given["event_time"]),
+        "arrived_at": microseconds_of(arrived),
+    }
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Answers for one use case; threads may share it. `log` None: nothing is logged."""
+
+    use_case: str
+    online: OnlineView
+    reader: FeatureReader
+    champion: Champion
+    metrics: Metrics
+    log: ServedLog | None
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    def row(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """A row of the view's source from a request that arrives now."""
+        return row_of(given, self.now())
+
+    def score(self, rows: Sequence[Row], request_id: str) -> dict[str, Any]:
+        """Scores of rows, with all that they came from. Raises NotReady where no model is loaded."""
+        serving = self._serving()
+        found = self._vectors(serving.namespace, rows)
+        began = time.perf_counter()
+        scores = serving.scorer.score(self._inputs(serving, rows, found.values))
+        self.metrics.model.observe(time.perf_counter() - began)
+        about = self._about(serving, found, request_id)
+        self._write(about, rows, found, scores)
+        key = self.online.view.sequence
+        answers = zip(rows, scores.tolist(), found.hits, strict=True)
+        return {**about, "scores": [{key: row[key], "score": score, "cache_hit": hit} for row, score, hit in answers]}
+
+    def features(self, rows: Sequence[Row], names: Sequence[str], request_id: str) -> dict[str, Any]:
+        """Features of rows as `score` would use them; names of the view's features."""
+        serving = self.champion.serving
+        namespace = serving.namespace if serving else self.reader.store.newest()
+        found = self._vectors(namespace, rows)
+        about = self._about(serving, found, request_id)
+        self._write(about, rows, found, None)
+        places = [self.online.view.features.index(name) for name in names]
+        key = self.online.view.sequence
+        answers = zip(rows, found.values[:, places].tolist(), found.hits, strict=True)
+        named = [
+            {key: row[key], "features": dict(zip(names, map(_none, values), strict=True)), "cache_hit": hit}
+            for row, values, hit in answers
+        ]
+        return {**about, "rows": named}
+
+    def health(self) -> dict[str, Any]:
+        """What works and what does not; `usable` is whether scores can be given from real features."""
+        serving, problems = self.champion.serving, []
+        if serving is None:
+            problems.append(f"no model: {self.champion.refused or 'none was looked for yet'}")
+        elif self.champion.refused:
+            problems.append(f"the newest release is refused: {self.champion.refused}")
+        store = self.reader.vectors(serving.namespace if serving else None, [])
+        if store.degraded:
+            problems.append(f"no features: {store.degraded}")
+        return {
+            "usable": serving is not None and store.degraded is None,
+            "model_version": serving and serving.release.model_version,
+            "release": serving and serving.release.number,
+            "state": _state(serving and serving.namespace, store),
+            "problems": problems,
+        }
+
+    def _serving(self) -> Serving:
+        serving = self.champion.serving
+        if serving is None:
+            raise NotReady(f"no model is loaded: {self.champion.refused or 'the server has only begun'}")
+        return serving
+
+    def _vectors(self, namespace: str | None, rows: Sequence[Row]) -> Vectors:
+        began = time.perf_counter()
+        found = self.reader.vectors(namespace, rows)
+        self.metrics.features.observe(time.perf_counter() - began)
+        self.metrics.rows.labels("true" if found.degraded else "false").inc(len(rows))
+        if found.meta:
+            self.metrics.feature_age.set((microseconds_of(self.now()) - found.meta.newest) / 1e6)
+        return found
+
+    def _inputs(
+        self, serving: Serving, rows: Sequence[Row], values: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float32]:
+        """The model's inputs in its own order, shape (rows, inputs): features, and columns of the row itself."""
+        place = {name: n for n, name in enumerate(self.online.view.features)}
+        columns = [
+            values[:, place[name]] if name in place else np.array([row[name] for row in rows], np.float64)
+            for name in serving.scorer.features
+        ]
+        return np.column_stack(columns).astype(np.float32)
+
+    def _about(self, serving: Serving | None, found: Vectors, request_id: str) -> dict[str, Any]:
+        return {
+            "request_id": request_id,
+            "model_version": serving and serving.release.model_version,
+            "release": serving and serving.release.number,
+            "view": self.online.view.name,
+            "fingerprint": self.online.layout.fingerprint,
+            "state": _state(serving and serving.namespace, found),
+            "degraded": found.degraded is not None,
+            "degraded_reason": found.degraded,
+        }
+
+    def _write(
+        self,
+        about: Mapping[str, Any],
+        rows: Sequence[Row],
+        found: Vectors,
+        scores: npt.NDArray[np.float64] | None,
+    ) -> None:
+        if self.log is None:
+            return
+        at, meta = self.now().isoformat(), found.meta and asdict(found.meta)
+        shared = {"at": at, **about, "meta": meta}
+        given = scores.tolist() if scores is not None else [None] * len(rows)
+        columns = self.online.inputs
+        self.log.add(
+            [
+                {
+                    **shared,
+                    "row": {column: row[column] for column in columns},
+                    "features": list(map(_none, values)),
+                    "cache_hit": hit,
+                    "score": score,
+                }
+                for row, values, hit, score in zip(rows, found.values.tolist(), found.hits, given, strict=True)
+            ]
+        )
+
+
+def _state(namespace: str | None, found: Vectors) -> dict[str, Any] | None:
+    meta = found.meta
+    if meta is None:
+        return None
+    return {
+        "namespace": namespace,
+        "table": meta.table,
+        "generation": meta.generation,
+        "version": meta.version,
+        "newest_event": (_EPOCH + timedelta(microseconds=meta.newest)).isoformat(),
+        "exact_from": (_EPOCH + timedelta(microseconds=meta.floor)).isoformat(),
+    }
+
+
+def _none(value: float) -> float | None:
+    return None if value != value else value  # noqa: PLR0124

@@ -1,0 +1,27 @@
+"""What a use case declares to be served: its features, what a request brings, and which model answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pydantic import BaseModel
+
+from convergence.features.online_updates import OnlineFeatures
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A model's name, the table of the gate's decisions (valid_from, model_version, onnx, sha256), and its inputs."""
+
+    name: str
+    decisions: str
+    inputs: Sequence[str]
+
+
+@dataclass(frozen=True)
+class ServedUseCase:
+    """A use case with a service of its own; `row` is a row of a request, its fields columns of the view's source."""
+
+    name: str
+    features: OnlineFeatures
+    row: type[BaseModel]
+    model: ServedModel

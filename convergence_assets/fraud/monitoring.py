@@ -1,0 +1,284 @@
+"""What watches the champion: are inputs and scores still what it was made for, and are its scores still as good.
+
+Profiles are taken once a day and only added up afterwards, so that drift over any window costs no second look at rows.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import dagster as dg
+import polars as pl
+
+from asset_checks.drift import drift_check
+from convergence.errors import ConvergenceError
+from convergence.lake.contracts import Contract, schema_of
+from convergence.models import metrics
+from convergence.monitoring import drift as effects
+from convergence.monitoring.performance import judge_scores
+from convergence.monitoring.profiles import DatedProfiles, Profile, profile_rows
+from convergence_assets.fraud.arrivals import DAILY
+from convergence_assets.fraud.feature_views import MODEL_INPUT
+from convergence_assets.fraud.inference import SCORED_DAYS
+from convergence_assets.fraud.monitoring_contracts import (
+    FeatureProfile,
+    FraudDrift,
+    FraudScorePerformance,
+    ScoreProfile,
+)
+from convergence_assets.fraud.training import DELAY_DAYS, GATE_DAYS, MODEL_WEEKS, TRAINING_DAYS
+from convergence_assets.partitions import weekly, window
+from resources.lake import lake_asset
+from sensors.drift import Retraining
+
+JUDGED_WEEKS = weekly(date(2018, 8, 1), date(2018, 8, 29))  # as-of dates: the week that ended 8 days before is judged
+SCORE_REFERENCE_DAYS, SCORE_REFERENCE_LEAST = 28, 7
+OLDEST_CHAMPION_DAYS = 42
+PERFORMANCE_LIMIT = 0.05  # average precision
+FIXED_BY_THE_DAY = frozenset({"is_weekend"})  # one day says nothing about them: only the week is compared
+REACH_BACK_DAYS = TRAINING_DAYS + DELAY_DAYS + GATE_DAYS + OLDEST_CHAMPION_DAYS
+
+_MONITORING = {"key_prefix": "fraud", "group_name": "fraud_monitoring", "owners": ["team:fraud"]}
+
+
+def trained_on(as_of: date) -> tuple[date, date]:
+    """First and last day that the model of a date was fitted on."""
+    end = as_of - timedelta(days=DELAY_DAYS + GATE_DAYS)
+    return end - timedelta(days=TRAINING_DAYS), end - timedelta(days=1)
+
+
+def feature_profile_rows(features: pl.DataFrame) -> pl.DataFrame:
+    """FeatureProfile rows: one for each day of the feature rows and input of the model."""
+    parts = features.partition_by("event_date", as_dict=True)
+    return _shaped(FeatureProfile, [profile_rows(rows, MODEL_INPUT, event_date=day) for (day,), rows in parts.items()])
+
+
+def score_profile_rows(scores: pl.DataFrame) -> pl.DataFrame:
+    """ScoreProfile rows: one for each day and model that issued scores."""
+    keys = ("event_date", "model_version", "model_as_of")
+    parts = scores.partition_by(keys, as_dict=True)
+    return _shaped(
+        ScoreProfile, [profile_rows(rows, ["score"], **dict(zip(keys, k, strict=True))) for k, rows in parts.items()]
+    )
+
+
+def drift_rows(features: pl.DataFrame, scores: pl.DataFrame, days: Iterable[date]) -> pl.DataFrame:
+    """FraudDrift rows of these days from FeatureProfile and ScoreProfile rows; none for a day without scores.
+
+    The reference of a feature is the days that the champion of the day was fitted on; that of the score is the scores
+    of the 28 days before the window of seven, if there are at least seven of them.
+
+    Raises ConvergenceError for a champion so old that no profile of its training days is among the rows.
+    """
+    inputs, issued = DatedProfiles(features), DatedProfiles(scores)
+    references: dict[date, dict[str, Profile]] = {}
+    found: list[pl.DataFrame] = []
+    for day in days:
+        champion = scores.filter(event_date=day).sort("rows", "model_version").tail(1)
+        if champion.is_empty() or not inputs.days(day, day):
+            continue
+        version, as_of = champion.select("model_version", "model_as_of").row(0)
+        fitted = trained_on(as_of)
+        reference = references[as_of] = references.get(as_of) or inputs.window(*fitted)
+        if not reference:
+            raise ConvergenceError(
+                f"{day}: no profile is at hand of {fitted[0]} to {fitted[1]}, on which the champion {version} was "
+                f"fitted, within {REACH_BACK_DAYS} days: promote a newer model, or materialize fraud/feature_profiles"
+            )
+        scored = day - timedelta(days=SCORE_REFERENCE_DAYS + 6), day - timedelta(days=7)
+        earlier = issued.window(*scored) if len(issued.days(*scored)) >= SCORE_REFERENCE_LEAST else {}
+        for length in (1, 7):
+            since = day - timedelta(days=length - 1)
+            now = inputs.window(since, day) | (issued.window(since, day) if earlier else {})
+            fixed = FIXED_BY_THE_DAY if length == 1 else ()
+            before, now = ({n: p for n, p in w.items() if n not in fixed} for w in (reference | earlier, now))
+            spans = [pl.when(feature="score").then(s).otherwise(f) for s, f in zip(scored, fitted, strict=True)]
+            found.append(
+                effects.compare(before, now).with_columns(
+                    event_date=day,
+                    window_days=pl.lit(length, pl.Int64),
+                    reference_first_day=spans[0],
+                    reference_last_day=spans[1],
+                    model_version=pl.lit(version),
+                )
+            )
+    return _shaped(FraudDrift, found)
+
+
+def _shaped(contract: Contract, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
+    """The parts as one frame with the contract's columns in their order."""
+    schema = schema_of(contract)
+    return pl.concat([part.select(schema.names()).cast(schema) for part in parts]) if parts else schema.to_frame()
+
+
+def performance_row(
+    scores: pl.DataFrame, labels: pl.DataFrame, promotions: pl.DataFrame, as_of: date
+) -> dict[str, Any]:
+    """One FraudScorePerformance row: the scores of the week whose labels are all known since the start of `as_of`.
+
+    Raises ConvergenceError where the gate has never measured a model that issued scores.
+    """
+    first, last = as_of - timedelta(days=DELAY_DAYS + 7), as_of - timedelta(days=DELAY_DAYS + 1)
+    cut = datetime.combine(as_of, time(), UTC)
+    known = labels.filter(pl.col("label_time") <= cut).select("event_date", "transaction_id", "customer_id", "is_fraud")
+    rows = scores.filter(pl.col("event_date").is_between(first, last)).join(
+        known, on=["event_date", "transaction_id"], maintain_order="left"
+    )
+    measured = dict(promotions.select("challenger_version", "gate_average_precision").iter_rows())
+    issued = rows["model_version"].value_counts().rows()
+    unknown = ", ".join(sorted(version for version, _ in issued if version not in measured))
+    if unknown or not issued:
+        raise ConvergenceError(
+            f"scores of {first} to {last}: no baseline, because the gate did not measure {unknown or 'any model'}; "
+            "materialize fraud/fraud_promotions and fraud/fraud_scores of that week"
+        )
+    baseline = sum(measured[version] * number for version, number in issued) / rows.height
+    judged = judge_scores(rows, baseline, limit=PERFORMANCE_LIMIT)
+    return {
+        "event_date": as_of,
+        "first_day": first,
+        "last_day": last,
+        "rows": rows.height,
+        "frauds": int(rows["is_fraud"].sum()),
+        "base_rate": metrics.base_rate_average_precision(rows["is_fraud"]),
+        "feature": "average_precision",
+        "average_precision": judged.average_precision,
+        "average_precision_low": judged.low,
+        "average_precision_high": judged.high,
+        "card_precision_100": metrics.card_precision_at_k(rows),
+        "baseline": judged.baseline,
+        "limit": judged.limit,
+        "effect": judged.effect,
+        "verdict": judged.verdict,
+        "note": judged.note,
+    }
+
+
+def worst(rows: pl.DataFrame) -> dict[str, Any]:
+    """What the UI shows of a day's drift."""
+    first = effects.worst_first(rows).row(0, named=True)
+    return {
+        "worst_feature": first["feature"],
+        "worst_psi": first["psi"] if first["psi"] is not None else "none",
+        "worst_ks": first["ks"] if first["ks"] is not None else "none",
+        "drifted": rows.filter(verdict=effects.DRIFT)["feature"].n_unique(),
+        "watched": rows.filter(verdict=effects.WATCH)["feature"].n_unique(),
+        "champion": first["model_version"],
+        "reference": f"{first['reference_first_day']} to {first['reference_last_day']}",
+    }
+
+
+def figures(rows: pl.DataFrame) -> dict[str, Any]:
+    """Every number of a judged week: Dagster plots them over the weeks."""
+    return {k: str(v) if isinstance(v, date) else v for k, v in rows.row(0, named=True).items() if k != "event_date"}
+
+
+@lake_asset(
+    contract=FeatureProfile,
+    partitions_def=DAILY,
+    ins={"transaction_features": dg.AssetIn(key_prefix="fraud")},
+    code_version="1",
+    kinds={"polars", "deltalake"},
+    tags={"layer": "dataset"},
+    **_MONITORING,
+)
+def feature_profiles(transaction_features: pl.LazyFrame) -> pl.DataFrame:
+    """How each input of the model is distributed, day by day.
+
+    Grain: feature and day. Profiles of days add up to the profile of any window, exactly; see
+    `convergence/monitoring/profiles.py`.
+    """
+    return feature_profile_rows(transaction_features.collect())
+
+
+@lake_asset(
+    contract=ScoreProfile,
+    partitions_def=SCORED_DAYS,
+    ins={"fraud_scores": dg.AssetIn(key_prefix="fraud")},
+    code_version="1",
+    kinds={"polars", "deltalake"},
+    tags={"layer": "dataset"},
+    **_MONITORING,
+)
+def score_profiles(fraud_scores: pl.LazyFrame) -> pl.DataFrame:
+    """How the issued scores are distributed, day by day.
+
+    Grain: model and day. Says too which champion scored the day.
+    """
+    return score_profile_rows(fraud_scores.collect())
+
+
+@lake_asset(
+    contract=FraudDrift,
+    partitions_def=SCORED_DAYS,
+    ins={
+        "feature_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-REACH_BACK_DAYS)),
+        "score_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-SCORE_REFERENCE_DAYS - 6)),
+    },
+    describe=worst,
+    code_version="1",
+    kinds={"polars", "deltalake"},
+    tags={"layer": "dataset"},
+    **_MONITORING,
+)
+def drift(
+    context: dg.AssetExecutionContext, feature_profiles: pl.LazyFrame, score_profiles: pl.LazyFrame
+) -> pl.DataFrame:
+    """How far inputs and scores are from what the champion was made for.
+
+    Grain: column, day, and window of one or seven days that ends on the day. PSI and KS distance with limits; the
+    reference is the days that the champion of the day was fitted on. Who has drifted is retrained by the drift sensor.
+    """
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    return drift_rows(feature_profiles.collect(), score_profiles.collect(), days)
+
+
+@lake_asset(
+    contract=FraudScorePerformance,
+    partitions_def=JUDGED_WEEKS,
+    ins={
+        "fraud_scores": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-2, -2)),
+        "labels": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-2, -2)),
+        "fraud_promotions": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-26, -2)),
+    },
+    describe=figures,
+    metadata={"key_metric": "average_precision"},
+    code_version="1",
+    kinds={"scikitlearn", "deltalake"},
+    tags={"layer": "dataset"},
+    **_MONITORING,
+)
+def score_performance(
+    context: dg.AssetExecutionContext, fraud_scores: pl.LazyFrame, labels: pl.LazyFrame, fraud_promotions: pl.LazyFrame
+) -> pl.DataFrame:
+    """How good the issued scores were, once their labels are known.
+
+    Grain: week, named by the day on which its last label was known. The baseline is what the gate measured of the
+    champion before it served; a loss above the limit that is no chance calls for retraining.
+    """
+    scores, known, promotions = fraud_scores.collect(), labels.collect(), fraud_promotions.collect()
+    weeks = [date.fromisoformat(key) for key in context.partition_keys]
+    return pl.DataFrame(
+        [performance_row(scores, known, promotions, week) for week in weeks], schema=schema_of(FraudScorePerformance)
+    )
+
+
+drift_alarm = drift_check(
+    drift,
+    name="drift",
+    columns=("window_days", "feature", "verdict", "psi", "ks", "psi_limit", "ks_limit", "note"),
+    next_step="Look at fraud/drift_report of the week; mend the source if it broke, else the drift sensor retrains.",
+)
+performance_alarm = drift_check(
+    score_performance,
+    name="performance",
+    columns=("feature", "verdict", "average_precision", "baseline", "limit", "note"),
+    next_step="Look at fraud/drift for the inputs that moved; the drift sensor asks for a retraining.",
+)
+
+RETRAINING = Retraining(
+    model="fraud/fraud_model",
+    verdicts=(("fraud/drift", "drift"), ("fraud/score_performance", "performance")),
+    assets=(dg.AssetKey(["fraud", "fraud_model"]), dg.AssetKey(["fraud", "fraud_promotions"])),
+    partitions_def=MODEL_WEEKS,
+)

@@ -1,0 +1,106 @@
+"""Releasing a model: the log first, then what repeats it: Redis for servers, MLflow for people.
+
+The log decides; a mirror that cannot be told is named with what to do about it, and telling it again does no harm.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+from convergence.lake.tables import Lake
+from convergence.models import release_log
+from convergence.models.releasable import Releasable
+from convergence.models.releases import Release, publish
+from convergence.versions.audit import AuditLog
+from resources.experiments import Experiments
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+
+class Told(NamedTuple):
+    """A release, and the mirrors that do not know of it yet: which, why, and the next step."""
+
+    release: Release
+    untold: list[str]
+
+
+@dataclass(frozen=True)
+class Releases:
+    """Where releases of a lake are written and repeated. `redis` is asked for its client when it is needed."""
+
+    lake: Lake
+    redis: Callable[[], "Redis"]
+    experiments: Experiments
+
+    @property
+    def log(self) -> AuditLog:
+        """The audit log of the lake."""
+        return AuditLog(self.lake.store)
+
+    def promote(
+        self,
+        model: Releasable,
+        *,
+        actor: str,
+        reason: str,
+        version: str | None = None,
+        share: float | None = None,
+        override: str | None = None,
+    ) -> Told:
+        """Make a version (default: the newest) champion, or with a `share` let it answer that part of the requests.
+
+        Raises ModelError for a version that the gate refused, unless `override` says why it is released all the same.
+        """
+        candidate = model.candidate(self.lake, version)
+        who = {"actor": actor, "reason": reason, "override": override}
+        if share is None:
+            release = release_log.promote(self.log, model.name, candidate, model.span(self.lake), **who)
+        else:
+            release = release_log.start_canary(self.log, model.name, candidate, share, **who)
+        return self.tell(release)
+
+    def rollback(self, model: Releasable, *, actor: str, reason: str, to: str | None = None) -> Told:
+        """Go back to the release before, or to the last one of a version. Raises ModelError where there is none."""
+        span = model.span(self.lake)
+        return self.tell(release_log.rollback(self.log, model.name, span, actor=actor, reason=reason, to=to))
+
+    def end_canary(self, model: Releasable, version: str, *, actor: str, reason: str) -> Told:
+        """Take the requests of a challenger away."""
+        return self.tell(release_log.end_canary(self.log, model.name, version, actor=actor, reason=reason))
+
+    def tell(self, release: Release) -> Told:
+        """Repeat a release to Redis, then to MLflow: servers do not wait for the seconds that its import takes."""
+        from redis.exceptions import RedisError
+
+        from convergence.errors import ConvergenceError
+
+        untold = []
+        try:
+            publish(self.redis(), release)
+        except (RedisError, OSError, ConvergenceError) as error:
+            untold.append(f"Redis, so servers look into the log themselves or keep what they have ({error})")
+
+        from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            self._catalogue(release)
+        except (MlflowException, SQLAlchemyError, OSError, ConvergenceError) as error:
+            untold.append(f"MLflow ({error})")
+        return Told(release, [f"{what}: `convergence release publish {release.name}`" for what in untold])
+
+    def _catalogue(self, release: Release) -> None:
+        previous, canary = release_log.previous(self.log, release.name), release.canary
+        versions = {release.model_version: release.sha256}
+        versions |= {previous.model_version: previous.sha256} if previous else {}
+        versions |= {canary["model_version"]: canary["sha256"]} if canary else {}
+        for version, sha256 in versions.items():
+            source = f"{self.lake.root}/{release_log.place(sha256)}"
+            self.experiments.register(release.name, version, sha256=sha256, source=source)
+        aliases = {
+            "champion": release.model_version,
+            "previous": previous and previous.model_version,
+            "challenger": canary and canary["model_version"],
+        }
+        self.experiments.point(release.name, aliases)

@@ -1,0 +1,235 @@
+"""A stored model is opened by its hash, and nothing but a self-contained ONNX graph with a signature is opened."""
+
+import hashlib
+import json
+import pickle
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from convergence.errors import ConvergenceError, ModelError
+from convergence.models import stored
+from convergence.models.onnx_graph import INPUT, Graph
+
+FEATURES = ("amount", "hour", "count")
+WEIGHTS = np.array([0.5, -0.25, 2.0])
+
+
+def good(features: tuple[str, ...] = FEATURES) -> bytes:
+    """sigmoid(weights . features, a missing one counting as 1)."""
+    graph = Graph()
+    filled = graph.add("Where", graph.add("IsNaN", INPUT), graph.constant(np.float32(1)), INPUT)
+    margin = graph.add("MatMul", graph.add("Cast", filled, to=TensorProto.DOUBLE), graph.constant(WEIGHTS[:, None]))
+    return graph.to_bytes({"probability": graph.add("Sigmoid", margin)}, features, "probability")
+
+
+def changed(change: Callable[[Any], None]) -> bytes:
+    model = onnx.ModelProto.FromString(good())
+    change(model)
+    return model.SerializeToString()
+
+
+def opened(blob: bytes, **more: Any) -> stored.Scorer:
+    return stored.load(blob, sha256=hashlib.sha256(blob).hexdigest(), **more)
+
+
+def test_a_model_scores_rows_with_missing_values() -> None:
+    scorer = opened(good(), features=FEATURES)
+    values = np.array([[1, 2, 3], [np.nan, 0, 0]], np.float32)
+    expected = 1 / (1 + np.exp(-np.nan_to_num(values, nan=1.0).astype(float) @ WEIGHTS))
+    np.testing.assert_allclose(scorer.score(values), expected, rtol=1e-12)
+    assert (scorer.features, scorer.sha256) == (FEATURES, stored.digest(good()))
+
+
+def test_rows_of_a_frame_are_taken_by_name_and_null_is_missing() -> None:
+    frame = pl.DataFrame({"count": [3, None], "other": ["a", "b"], "hour": [2, 0], "amount": [1.0, 0.0]})
+    values = np.array([[1, 2, 3], [0, 0, np.nan]], np.float32)
+    assert opened(good()).score_rows(frame).to_list() == opened(good()).score(values).tolist()
+
+
+def test_no_rows_give_no_scores() -> None:
+    assert opened(good()).score(np.empty((0, 3), np.float32)).shape == (0,)
+
+
+def test_a_scorer_is_shared_by_threads() -> None:
+    scorer = opened(good())
+    batches = [np.random.default_rng(seed).normal(size=(50, 3)).astype(np.float32) for seed in range(40)]
+    expected = [scorer.score(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        assert all((a == b).all() for a, b in zip(pool.map(scorer.score, batches), expected, strict=True))
+
+
+def test_equal_models_are_equal_bytes() -> None:
+    assert good() == good()
+
+
+def test_another_hash_is_refused_and_both_are_named() -> None:
+    with pytest.raises(ModelError, match=rf"expected sha256 {'0' * 64}, found {stored.digest(good())}.*copy the model"):
+        stored.load(good(), sha256="0" * 64)
+
+
+def test_one_flipped_bit_is_refused_by_the_hash() -> None:
+    blob = bytearray(good())
+    blob[len(blob) // 2] ^= 1
+    with pytest.raises(ModelError, match="expected sha256"):
+        stored.load(bytes(blob), sha256=stored.digest(good()))
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(good()) - 1))
+def test_a_truncated_model_is_refused_wherever_it_ends(length: int) -> None:
+    with pytest.raises(ModelError, match=r"not a whole ONNX model|no signature|does not fit its graph"):
+        opened(good()[:length])
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=200))
+def test_bytes_that_are_no_model_are_refused(blob: bytes) -> None:
+    with pytest.raises(ModelError):
+        opened(blob)
+
+
+class Malicious:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Path.write_text, (self.path, "owned"))
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_malicious_pickle_is_refused_and_never_runs(protocol: int, tmp_path: Path) -> None:
+    trap = tmp_path / "owned"
+    blob = pickle.dumps(Malicious(trap), protocol)
+    with pytest.raises(ModelError, match=r"not a whole ONNX model.*pickles are never read"):
+        opened(blob)
+    assert not trap.exists()
+    pickle.loads(blob)  # the trap does work
+    assert trap.exists()
+
+
+def external(model: Any) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="weights.bin")
+
+
+def external_in_a_subgraph(model: Any) -> None:
+    inside = helper.make_tensor("inside", TensorProto.FLOAT, [1], [1.0])
+    external_tensor = helper.make_tensor("outside", TensorProto.FLOAT, [1], [1.0])
+    external_tensor.external_data.add(key="location", value="weights.bin")
+    body = helper.make_graph([helper.make_node("Identity", ["outside"], ["o"])], "body", [],
+                             [helper.make_tensor_value_info("o", TensorProto.FLOAT, [1])],
+                             initializer=[external_tensor])  # fmt: skip
+    condition = helper.make_tensor("yes", TensorProto.BOOL, [], [True])
+    model.graph.initializer.extend([inside, condition])
+    model.graph.node.append(helper.make_node("If", ["yes"], ["unused"], then_branch=body, else_branch=body))
+
+
+@pytest.mark.parametrize("change", [external, external_in_a_subgraph], ids=["graph", "subgraph"])
+def test_numbers_in_other_files_are_refused(change: Callable[[Any], None]) -> None:
+    with pytest.raises(ModelError, match=r"other files|not a whole ONNX model"):
+        opened(changed(change))
+
+
+def custom_node(model: Any) -> None:
+    model.graph.node.append(helper.make_node("Shell", [INPUT], ["s"], domain="com.example"))
+    model.opset_import.append(helper.make_opsetid("com.example", 1))
+
+
+def custom_import(model: Any) -> None:
+    model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+
+
+def local_function(model: Any) -> None:
+    node = helper.make_node("Identity", ["a"], ["b"])
+    model.functions.append(helper.make_function("local", "F", ["a"], ["b"], [node], [helper.make_opsetid("", 17)]))
+
+
+@pytest.mark.parametrize("change", [custom_node, custom_import, local_function], ids=lambda f: f.__name__)
+def test_operators_that_are_not_standard_are_refused(change: Callable[[Any], None]) -> None:
+    with pytest.raises(ModelError, match="expected those of ONNX alone"):
+        opened(changed(change))
+
+
+@pytest.mark.parametrize(
+    ("features", "what"),
+    [
+        (("hour", "amount", "count"), "the order differs"),
+        (("amount", "hour"), "missing ['count'], unexpected []"),
+        (("amount", "hour", "counts"), "missing ['count'], unexpected ['counts']"),
+    ],
+    ids=["reordered", "missing", "renamed"],
+)
+def test_other_features_are_refused_and_both_lists_are_named(features: tuple[str, ...], what: str) -> None:
+    with pytest.raises(ModelError) as refused:
+        opened(good(), features=features)
+    assert what in str(refused.value)
+    assert f"expected {list(FEATURES)}, found {list(features)}" in str(refused.value)
+
+
+def signature(**change: Any) -> Callable[[Any], None]:
+    def change_it(model: Any) -> None:
+        properties = {p.key: p.value for p in model.metadata_props}
+        text = json.dumps({k: v for k, v in (json.loads(properties["signature"]) | change).items() if v is not None})
+        del model.metadata_props[:]
+        helper.set_model_props(model, {"signature": text})
+
+    return change_it
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda m: m.ClearField("metadata_props"), "found no metadata"),
+        (lambda m: helper.set_model_props(m, {"signature": "{"}), "has no signature"),
+        (signature(features=None), "has no signature"),
+        (signature(features=["amount", "hour"]), "does not fit its graph"),
+        (signature(dtype="float64"), "does not fit its graph"),
+    ],
+    ids=["none", "broken", "without-features", "too-few", "other-type"],
+)
+def test_a_signature_that_is_missing_or_does_not_fit_is_refused(change: Callable[[Any], None], what: str) -> None:
+    with pytest.raises(ModelError, match=what):
+        opened(changed(change))
+
+
+def test_a_model_without_the_output_asked_for_is_refused() -> None:
+    with pytest.raises(ModelError, match="outputs \\['margin'\\]"):
+        opened(good(), outputs=["margin"])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.zeros((2, 2), np.float32), np.zeros((2, 3)), np.zeros(3, np.float32)],
+    ids=["columns", "type", "one-row"],
+)
+def test_rows_of_another_shape_or_type_are_refused(values: Any) -> None:
+    with pytest.raises(ModelError, match="expected float32 rows of 3 features"):
+        opened(good()).score(values)
+
+
+def test_infinite_values_are_refused_by_feature() -> None:
+    with pytest.raises(ModelError, match=r"features \['hour'\] hold infinite"):
+        opened(good()).score(np.array([[0, np.inf, 0]], np.float32))
+
+
+def test_a_frame_without_a_feature_is_refused() -> None:
+    with pytest.raises(ModelError, match=r"missing \['count'\]"):
+        opened(good()).score_rows(pl.DataFrame({"amount": [1.0], "hour": [2.0]}))
+
+
+def test_text_features_are_refused() -> None:
+    with pytest.raises(ConvergenceError, match="neither numeric nor Boolean"):
+        opened(good()).score_rows(pl.DataFrame({"amount": ["a"], "hour": [2.0], "count": [1]}))

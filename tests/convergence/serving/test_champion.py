@@ -1,0 +1,170 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convergence.errors import LakeError, ModelError
+from convergence.models.releases import Release
+from convergence.models.stored import Scorer, load
+from convergence.serving.champion import Champion
+from tests.convergence.serving.service import model, sha256
+
+FEATURES = ("a", "b")
+GOOD, BETTER = model(FEATURES), model(FEATURES, scale=1e-6)
+BLOBS = {sha256(blob): blob for blob in (GOOD, BETTER)}
+
+
+def release(blob: bytes, number: int = 1, **changes: Any) -> Release:
+    made = Release("m", number, f"v{number}", sha256(blob), "view", "print", "view/print")
+    return replace(made, **changes)
+
+
+class World:
+    """What is released and stored, to be changed between two looks."""
+
+    def __init__(self) -> None:
+        self.release: Release | None = release(GOOD)
+        self.namespace: str | None = "view/print/1"
+        self.blobs = dict(BLOBS)
+        self.loads = 0
+        self.champion = Champion(self.released, self.load, lambda: self.namespace, "print")
+
+    def released(self) -> Release | None:
+        return self.release
+
+    def load(self, release: Release) -> Scorer:
+        self.loads += 1
+        return load(self.blobs[release.sha256], sha256=release.sha256, features=FEATURES)
+
+    def look(self) -> str | None:
+        self.champion.refresh()
+        return self.champion.serving and self.champion.serving.release.model_version
+
+
+def test_a_new_release_is_loaded_once_and_swapped_in() -> None:
+    world = World()
+    assert [world.look(), world.look()] == ["v1", "v1"]
+    world.release = release(BETTER, 2)
+    assert [world.look(), world.look()] == ["v2", "v2"]
+    assert world.loads == 2
+    world.release = release(GOOD, 3)
+    assert world.look() == "v3"
+
+
+REFUSED = {
+    "truncated": (lambda b: b[: len(b) // 2], {}),
+    "other bytes": (lambda _: model(FEATURES, scale=1.0), {}),
+    "pickle": (lambda _: b"\x80\x04cos\nsystem\n(S'true'\ntR.", {}),
+}
+
+
+@pytest.mark.parametrize("damage", REFUSED)
+def test_a_model_that_is_not_the_one_released_is_refused_and_the_champion_goes_on(damage: str) -> None:
+    world = World()
+    world.look()
+    change, _ = REFUSED[damage]
+    world.release = release(BETTER, 2)
+    world.blobs[sha256(BETTER)] = change(BETTER)
+    assert [world.look(), world.look()] == ["v1", "v1"]
+    assert "expected sha256" in str(world.champion.refused)
+    assert world.loads == 2  # it is not tried over and over
+    world.blobs[sha256(BETTER)] = BETTER
+    world.release = release(BETTER, 3)
+    assert (world.look(), world.champion.refused) == ("v3", None)
+
+
+OTHERS = {
+    "order of features": model(("b", "a")),
+    "missing feature": model(("a",)),
+    "no probability": model(FEATURES)[:10] + b"broken",
+}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_model_of_another_form_is_refused_by_its_right_hash_too(other: str) -> None:
+    world = World()
+    world.look()
+    blob = OTHERS[other]
+    world.blobs[sha256(blob)] = blob
+    world.release = release(blob, 2)
+    assert world.look() == "v1"
+    assert world.champion.refusals == 1
+
+
+def test_a_model_that_answers_no_probability_is_refused() -> None:
+    class Wrong:
+        features, sha256 = FEATURES, sha256(BETTER)
+
+        def score(self, values: np.ndarray) -> np.ndarray:
+            return np.full(len(values), np.nan)
+
+    world = World()
+    world.look()
+    champion = Champion(lambda: release(BETTER, 2), lambda _: Wrong(), lambda: None, "print")
+    champion.serving = world.champion.serving
+    champion.refresh()
+    assert champion.serving.release.number == 1  # pyright: ignore[reportOptionalMemberAccess]
+    assert "not a probability" in str(champion.refused)
+
+
+def test_a_release_of_another_view_version_is_refused() -> None:
+    world = World()
+    world.look()
+    world.release = release(BETTER, 2, fingerprint="other")
+    assert world.look() == "v1"
+    assert "start the server from the code of that release" in str(world.champion.refused)
+
+
+def test_a_refused_release_that_is_taken_back_leaves_no_alarm() -> None:
+    world = World()
+    world.look()
+    world.release = release(BETTER, 2, fingerprint="other")
+    world.look()
+    world.release = release(GOOD)
+    assert (world.look(), world.champion.refused) == ("v1", None)
+
+
+def test_a_new_namespace_is_followed_without_loading_the_model_again() -> None:
+    world = World()
+    world.look()
+    world.namespace = "view/print/2"
+    world.look()
+    assert world.champion.serving.namespace == "view/print/2"  # pyright: ignore[reportOptionalMemberAccess]
+    assert world.loads == 1
+
+
+def test_a_source_that_cannot_be_read_changes_nothing_and_is_read_again() -> None:
+    world = World()
+    world.look()
+    broken = Champion(world.released, world.load, lambda: None, "print")
+
+    def failing(_: Release) -> Scorer:
+        raise LakeError("the bucket does not answer")
+
+    broken._load = failing  # the lake, not the model
+    broken.refresh()
+    assert broken.serving is None
+    broken._load = world.load
+    broken.refresh()
+    assert broken.serving is not None
+    assert broken.refused is None
+
+
+def test_nothing_released_is_said() -> None:
+    world = World()
+    world.release = None
+    assert world.look() is None
+    assert "promote a model first" in str(world.champion.refused)
+
+
+def test_a_damaged_record_leaves_the_champion() -> None:
+    world = World()
+    world.look()
+
+    def damaged() -> Release:
+        raise ModelError("not a release record")
+
+    world.champion._released = damaged
+    assert world.look() == "v1"
+    assert world.champion.refused == "not a release record"
