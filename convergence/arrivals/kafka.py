@@ -53,6 +53,11 @@ _CONSUMER = _CLIENT | {
     "queued.max.messages.kbytes": 32_768,  # what the client reads ahead at most, in all: the brake of a burst
 }
 _MOVING = {KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE}  # for a moment: a topic is new
+# The same silence in other words, from one question to the next: a message with them would be news each time.
+_SILENT = {
+    *(KafkaError._TIMED_OUT, KafkaError.REQUEST_TIMED_OUT),
+    *(KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN),
+}
 _CHUNK = 500  # messages taken from the client at once: fewer than set off the garbage collector
 _BATCH_BYTES = 128 << 20  # of values: so much is a batch, however few messages it holds
 _NEW_PARTITIONS = 30.0  # seconds between two looks for new partitions
@@ -162,7 +167,7 @@ class Kafka:
             if code in _MOVING and attempts:
                 time.sleep(0.2)
                 return self._bounds(topic, attempts - 1)
-            why = f" ({reason.str()})" if isinstance(reason, KafkaError) else ""
+            why = f" ({reason.str()})" if isinstance(reason, KafkaError) and code not in _SILENT else ""
             raise BrokerUnreachable(
                 f"{self.name} did not answer in {self.timeout:g} s{why}: start it (`convergence services up kafka`), "
                 "or correct CONVERGENCE_KAFKA"
