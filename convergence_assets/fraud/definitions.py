@@ -2,7 +2,6 @@
 
 import dagster as dg
 
-from asset_checks.gate import gate_check
 from convergence_assets.fraud import evaluation, features, gate, inference, online, training
 from convergence_assets.fraud.arrivals import TOPIC, raw_transactions, transactions_topic
 from convergence_assets.fraud.online import SERVED
@@ -18,6 +17,6 @@ defs = dg.Definitions(
         raw_transactions,
         *dg.load_assets_from_modules([features, training, gate, evaluation, inference, online]),
     ],
-    asset_checks=[features.transaction_features_leakage, gate_check(gate.fraud_promotions)],
+    asset_checks=[features.transaction_features_leakage],
     jobs=[fraud_model_release],
 )
