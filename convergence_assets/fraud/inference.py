@@ -24,16 +24,20 @@ _FRAUD = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]
 
 def score(features: pl.DataFrame, promotions: pl.DataFrame) -> pl.DataFrame:
     """FraudScore rows: each transaction by the newest promotion of its week. Raises ModelError where there is none."""
-    champions = promotions.sort("valid_from", "decided_at").drop("event_date")
+    served = dict(promotions.select("sha256", "onnx").iter_rows())
+    # Models stay out of the rows: each would be there as often as there are transactions.
+    champions = promotions.sort("valid_from", "decided_at").select(
+        "valid_from", "model_version", "model_as_of", "sha256"
+    )
     dated = features.sort("event_date").join_asof(
         champions, left_on="event_date", right_on="valid_from", strategy="backward", tolerance="6d"
     )
-    unserved = dated.filter(pl.col("onnx").is_null())["event_date"].unique().sort()
+    unserved = dated.filter(pl.col("sha256").is_null())["event_date"].unique().sort()
     if unserved.len():
         raise ModelError(f"no champion on {unserved[0]}: materialize fraud/fraud_promotions of that week first")
     parts = [dated.head(0).with_columns(score=pl.lit(None, pl.Float64))]
-    for (onnx, sha256), rows in dated.partition_by("onnx", "sha256", as_dict=True).items():
-        parts.append(rows.with_columns(score=stored.load(onnx, sha256=sha256).score_rows(rows)))
+    for (sha256,), rows in dated.partition_by("sha256", as_dict=True).items():
+        parts.append(rows.with_columns(score=stored.load(served[sha256], sha256=sha256).score_rows(rows)))
     return pl.concat(parts).select(schema_of(FraudScore).names()).sort("event_time", "transaction_id")
 
 
@@ -60,11 +64,12 @@ def alerts(features: pl.DataFrame, scores: pl.DataFrame, promotions: pl.DataFram
     Raises:
         ModelError: a score was issued by a model that is not among the promotions, or its reasons do not add up.
     """
-    champions = promotions.unique("model_version").select("model_version", "model", threshold="alert_threshold")
+    trees = dict(promotions.select("model_version", "model").iter_rows())
+    champions = promotions.unique("model_version").select("model_version", threshold="alert_threshold")
     issued = scores.select("event_date", "transaction_id", "score", "model_version").join(
         champions, on="model_version", how="left"
     )
-    unknown = issued.filter(pl.col("model").is_null())
+    unknown = issued.filter(pl.col("threshold").is_null())
     if unknown.height:
         raise ModelError(
             f"{unknown.height} scores of {unknown['event_date'].min()} were issued by "
@@ -74,8 +79,8 @@ def alerts(features: pl.DataFrame, scores: pl.DataFrame, promotions: pl.DataFram
     raised = features.join(issued.filter(pl.col("score") >= pl.col("threshold")), on=["event_date", "transaction_id"])
     words = {name: column.description or name for name, column in TransactionFeatures.to_schema().columns.items()}
     parts = [pl.DataFrame(schema=schema_of(FraudAlert))]
-    for (model,), rows in raised.partition_by("model", as_dict=True).items():
-        explained = explanation.explain(model, rows, nthread=2)
+    for (version,), rows in raised.partition_by("model_version", as_dict=True).items():
+        explained = explanation.explain(trees[version], rows, nthread=2)
         reasons = explanation.top(explained)
         part = rows.with_columns(
             reasons=pl.Series([explanation.in_words(row, words) for row in reasons]),
