@@ -63,7 +63,7 @@ def get(use_case: str, row: str) -> None:
     from pydantic import ValidationError
 
     from convergence.serving.reading import FeatureReader
-    from convergence.serving.scoring import row_of
+    from convergence.serving.scoring import or_none, row_of
 
     wanted = served(use_case)
     try:
@@ -73,7 +73,7 @@ def get(use_case: str, row: str) -> None:
     store = _store(wanted)
     found = FeatureReader(wanted.features.online, store).vectors(store.newest(), [asked])
     values = zip(wanted.features.online.view.features, found.values[0].tolist(), strict=True)
-    click.echo(json.dumps({name: None if value != value else value for name, value in values}, indent=2))  # noqa: PLR0124
+    click.echo(json.dumps({name: or_none(value) for name, value in values}, indent=2))
     if found.degraded:
         click.secho(f"degraded: {found.degraded}", fg="yellow", err=True)
 
@@ -87,8 +87,8 @@ def follow(use_case: str, *, every: float, until_caught_up: bool) -> None:
     from convergence.cli import lake
     from convergence.features.online_updates import keep_up
 
-    wanted, store, into = served(use_case), None, lake()
-    store, before = _store(wanted), None
+    wanted, into, before = served(use_case), lake(), None
+    store = _store(wanted)
     while True:
         into = into.newest()
         namespace, applied = keep_up(into, wanted.features, store)

@@ -1,6 +1,7 @@
 """Integer forms of times and entity keys, so that grouping and searching need integers only."""
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +14,7 @@ Int64Array = npt.NDArray[np.int64]
 # A code and a row position share one int64, so both must stay below these sizes.
 _CODES = 2**31
 _POSITION_BITS = 32
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NARROW_INTEGERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32)
 
 
@@ -28,6 +30,16 @@ def microseconds(frame: pl.DataFrame, column: str) -> Int64Array:
     if series.null_count():
         raise ConvergenceError(f"column {column!r} has {series.null_count()} nulls; every row needs a time")
     return series.to_physical().to_numpy()
+
+
+def microseconds_of(time: datetime) -> int:
+    """Microseconds from 1970 UTC to a time with a zone, exactly."""
+    return (time - _EPOCH) // timedelta(microseconds=1)
+
+
+def time_of(microseconds: int) -> datetime:
+    """The time, in UTC, so many microseconds after 1970 UTC."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def entity_keys(frames: Sequence[pl.DataFrame], entity: Sequence[str]) -> list[pl.DataFrame]:

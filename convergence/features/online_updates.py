@@ -12,14 +12,13 @@ import polars as pl
 from deltalake import DeltaTable
 
 from convergence.errors import TableMissing
-from convergence.features.keys import Int64Array
+from convergence.features.keys import Int64Array, microseconds_of
 from convergence.features.online import OnlineView
 from convergence.features.online_state import DAY, Entity, EntityState, Key
 from convergence.features.online_store import Meta, OnlineStore, OnlineStoreError
 from convergence.features.views import MICROSECOND
 from convergence.lake.tables import Commit, Lake, rows_of
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_ONCE = 1_000  # states in one get
 
 
@@ -63,7 +62,7 @@ def fill(lake: Lake, features: OnlineFeatures, store: OnlineStore) -> str:
     latest = pl.scan_delta(raw).select(pl.col("event_time").max()).collect().item()
     if latest is None:
         raise TableMissing(f"{features.table} is empty: land something first")
-    newest = (latest - _EPOCH) // MICROSECOND
+    newest = microseconds_of(latest)
     floor = newest - features.slack // MICROSECOND
     rows = rows_of(raw, features.days_before(floor, newest))
     frames = {source: derive(rows).collect() for source, derive in features.derive.items()}
@@ -107,7 +106,7 @@ def update(lake: Lake, features: OnlineFeatures, store: OnlineStore, namespace: 
     if not commits:
         return 0
     versions = _touched(raw, commits, features)
-    newest = max([meta.newest, *((t - _EPOCH) // MICROSECOND for t in versions["event_time"])])
+    newest = max([meta.newest, *map(microseconds_of, versions["event_time"])])
     after = replace(meta, version=raw.version(), newest=newest, floor=newest - features.slack // MICROSECOND)
     wanted = [
         (entity, key)

@@ -14,7 +14,7 @@ import polars as pl
 
 from convergence.errors import ConvergenceError
 from convergence.features.aggregates import aggregated
-from convergence.features.keys import Int64Array, entity_codes, microseconds
+from convergence.features.keys import Int64Array, entity_codes, microseconds, microseconds_of
 from convergence.features.views import MICROSECOND, FeatureView
 from convergence.features.window_index import Timeline, WindowIndex
 
@@ -22,7 +22,6 @@ Frame = pl.DataFrame | pl.LazyFrame
 
 # Each holds the intermediate sums of one entity in memory.
 _THREADS = 2
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def compute(view: FeatureView, frames: Mapping[str, Frame], start: datetime, end: datetime) -> pl.DataFrame:
@@ -56,7 +55,7 @@ def compute(view: FeatureView, frames: Mapping[str, Frame], start: datetime, end
     start, end = (time.replace(tzinfo=time.tzinfo or UTC) for time in (start, end))
     spine = _sorted(_read(view, view.source, frames[view.source], start, end), view.sequence)
     time = microseconds(spine, "event_time")
-    first = int(np.searchsorted(time, (start - _EPOCH) // MICROSECOND))
+    first = int(np.searchsorted(time, microseconds_of(start)))
     rows = spine[first:]
     timelines: dict[str, tuple[pl.DataFrame, Timeline]] = {}
     for source in view.sources:

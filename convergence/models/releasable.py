@@ -5,13 +5,13 @@ The commands and the job of the UI find a version and its verdict here, so both 
 
 from dataclasses import dataclass
 from datetime import date, timedelta
-from hashlib import sha256
 
 import polars as pl
 
 from convergence.errors import ModelError
 from convergence.lake.manifests import states
 from convergence.lake.tables import Lake
+from convergence.models.stored import digest
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class Releasable:
             there = models.select("model_version").collect()["model_version"].to_list()
             raise ModelError(f"no version {version or ''} in {self.models}; there are: {', '.join(there) or 'none'}")
         as_of, name, onnx, expected = row.select("event_date", "model_version", "onnx", "sha256").row(0)
-        if (digest := sha256(onnx).hexdigest()) != expected:
+        if (found := digest(onnx)) != expected:
             raise ModelError(
-                f"{name} in {self.models} has hash {digest[:12]}, expected {expected[:12]}: "
+                f"{name} in {self.models} has hash {found[:12]}, expected {expected[:12]}: "
                 f"materialize {self.models} of {as_of} again"
             )
         passed, gate = self._verdict(lake, name, as_of)

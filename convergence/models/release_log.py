@@ -16,6 +16,7 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError
 from obstore.store import ObjectStore
 
 from convergence.errors import ModelError
+from convergence.models import stored
 from convergence.models.releasable import Candidate, Span
 from convergence.models.releases import Release
 from convergence.versions.audit import AuditLog, Draft, Entry
@@ -209,7 +210,7 @@ def _opened(content: bytes, digest: str) -> pl.DataFrame:
         row = pl.read_parquet(content)
     except pl.exceptions.PolarsError as error:
         raise _changed(digest) from error
-    if sha256(row["onnx"].item()).hexdigest() != digest:
+    if stored.digest(row["onnx"].item()) != digest:
         raise _changed(digest)
     return row
 

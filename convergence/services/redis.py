@@ -6,19 +6,17 @@ processes, as in many containers, it waits ten seconds for a server that has lon
 """
 
 import atexit
-import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convergence.errors import ServiceError
-from convergence.services.processes import spawn
+from convergence.services.processes import one_at_a_time, spawn
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -65,7 +63,7 @@ def _embedded(folder: Path, options: dict[str, Any]) -> "Redis":
 
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     socket = _socket(folder)
-    with _locked(folder):
+    with one_at_a_time(folder / ".lock"):
         if not _answers(socket):
             _start(folder, socket)
         if folder not in _homes:
@@ -110,7 +108,7 @@ def _let_go(folder: Path) -> None:
         with suppress(RedisError, OSError):
             keeper.shutdown(nosave=True)
         return
-    with _locked(folder), suppress(RedisError, OSError):
+    with one_at_a_time(folder / ".lock"), suppress(RedisError, OSError):
         # Connections that were just closed may still be listed: those of this process do not count.
         if all(client["name"] == _name() for client in keeper.client_list()):
             keeper.shutdown(save=True)
@@ -132,14 +130,6 @@ def _answers(socket: Path) -> bool:
             return bool(client.ping())
     except RedisError:  # none there, or it still reads its data
         return False
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Starting and stopping, one process at a time."""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _socket(folder: Path) -> Path:

@@ -7,7 +7,7 @@ means equal to the last bit.
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -16,13 +16,11 @@ import numpy as np
 import polars as pl
 
 from convergence.errors import ConvergenceError
+from convergence.features.keys import time_of
 from convergence.features.online_state import DAY
 from convergence.features.online_updates import OnlineFeatures
-from convergence.features.views import MICROSECOND
 from convergence.features.windows import compute
 from convergence.lake.tables import Lake, rows_of
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Line = Mapping[str, Any]  # of the served log
 Compute = Callable[..., pl.DataFrame]  # (view, frames by source, start, end) -> feature rows
@@ -108,13 +106,13 @@ def _again(
     features: OnlineFeatures, frames: Mapping[str, pl.DataFrame], row: Mapping[str, Any], compute: Compute
 ) -> list[float]:
     view = features.online.view
-    at = _EPOCH + row["event_time"] * MICROSECOND
+    at = time_of(row["event_time"])
     mine = pl.any_horizontal(pl.col(c) == row[c] for e in features.online.layout.entities for c in e)
     own = {source: frame.filter(mine) for source, frame in frames.items()}
     itself = (pl.col(view.sequence) == row[view.sequence]) & (
         pl.col("event_time").dt.epoch("us") // DAY == row["event_time"] // DAY
     )
-    times = {c: _EPOCH + row[c] * MICROSECOND for c in ("event_time", "arrived_at")}
+    times = {c: time_of(row[c]) for c in ("event_time", "arrived_at")}
     schema = frames[view.source].schema
     one = pl.DataFrame([{c: ({**row, "event_date": at.date()} | times).get(c) for c in schema}], schema)
     own[view.source] = pl.concat([own[view.source].filter(~itself), one])

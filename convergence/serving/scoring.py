@@ -3,30 +3,23 @@
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from convergence.errors import ConvergenceError
+from convergence.features.keys import microseconds_of, time_of
 from convergence.features.online import OnlineView, Row
-from convergence.features.views import MICROSECOND
 from convergence.serving.champion import Champion, Serving
 from convergence.serving.metrics import Metrics
 from convergence.serving.reading import FeatureReader, Vectors
 from convergence.serving.served_log import ServedLog
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
 
 class NotReady(ConvergenceError):
     """No model can answer."""
-
-
-def microseconds_of(time: datetime) -> int:
-    """Microseconds since 1970 UTC, exactly."""
-    return (time - _EPOCH) // MICROSECOND
 
 
 def row_of(given: Mapping[str, Any], now: datetime) -> dict[str, Any]:
@@ -79,7 +72,7 @@ class Scoring:
         key = self.online.view.sequence
         answers = zip(rows, found.values[:, places].tolist(), found.hits, strict=True)
         named = [
-            {key: row[key], "features": dict(zip(names, map(_none, values), strict=True)), "cache_hit": hit}
+            {key: row[key], "features": dict(zip(names, map(or_none, values), strict=True)), "cache_hit": hit}
             for row, values, hit in answers
         ]
         return {**about, "rows": named}
@@ -158,7 +151,7 @@ class Scoring:
                 {
                     **shared,
                     "row": {column: row[column] for column in columns},
-                    "features": list(map(_none, values)),
+                    "features": list(map(or_none, values)),
                     "cache_hit": hit,
                     "score": score,
                 }
@@ -176,10 +169,11 @@ def _state(namespace: str | None, found: Vectors) -> dict[str, Any] | None:
         "table": meta.table,
         "generation": meta.generation,
         "version": meta.version,
-        "newest_event": (_EPOCH + timedelta(microseconds=meta.newest)).isoformat(),
-        "exact_from": (_EPOCH + timedelta(microseconds=meta.floor)).isoformat(),
+        "newest_event": time_of(meta.newest).isoformat(),
+        "exact_from": time_of(meta.floor).isoformat(),
     }
 
 
-def _none(value: float) -> float | None:
+def or_none(value: float) -> float | None:
+    """The value, or None for NaN, which JSON does not have."""
     return None if value != value else value  # noqa: PLR0124

@@ -82,11 +82,8 @@ def recorded(lake: Lake, table: str, partition: str, version: int | None = None)
 def version_of_model(lake: Lake, table: str, partition: str, model_version: str) -> int:
     """The newest version of a table in which a partition holds this model. Raises TableMissing if none does."""
     written = [c.version for c in lake.commits(table) if partition in c.manifest["partitions"]]
-    days = None if partition == WHOLE else [partition]
     for version in reversed(written):
-        with _readable(table, version):
-            rows = lake.scan(table, days, version).filter(pl.col("model_version") == model_version).collect()
-        if rows.height:
+        if model_version in _rows(lake, table, partition, version).get_column("model_version", default=pl.Series()):
             return version
     raise TableMissing(
         f"{table} {partition} never held a model {model_version}: `convergence manifest` shows the newest"
@@ -139,9 +136,7 @@ def first_difference(before: pl.DataFrame, after: pl.DataFrame) -> Difference | 
 
 def rows_at(lake: Lake, wanted: Recorded) -> pl.DataFrame:
     """The recorded rows themselves. Raises LakeError if their files are gone."""
-    with _readable(wanted.table, wanted.version):
-        days = None if wanted.partition == WHOLE else [wanted.partition]
-        return lake.scan(wanted.table, days, wanted.version).collect()
+    return _rows(lake, wanted.table, wanted.partition, wanted.version)
 
 
 def pins(lake: Lake, tables: Iterable[str]) -> dict[str, set[int]]:
@@ -162,6 +157,11 @@ def pins(lake: Lake, tables: Iterable[str]) -> dict[str, set[int]]:
                 if any(first <= key <= last for key in gone for first, last in windows):
                     pinned.setdefault(up, set()).add(read["version"])
     return pinned
+
+
+def _rows(lake: Lake, table: str, partition: str, version: int) -> pl.DataFrame:
+    with _readable(table, version):
+        return lake.scan(table, None if partition == WHOLE else [partition], version).collect()
 
 
 def _copied(

@@ -8,28 +8,19 @@ from typing import Any
 import pytest
 from redis import Redis
 
+from convergence.features.keys import microseconds_of
 from convergence.features.online_store import OnlineStore
 from convergence.lake.tables import Lake
 from convergence.services.redis import READ_WITHIN, connect
 from convergence.serving.reading import FeatureReader
-from convergence.serving.scoring import microseconds_of
 from convergence_assets.fraud.online import FEATURES, fill_online
 from tests.convergence.redis_servers import redis_server
-from tests.convergence.serving.service import ask, decided, model, service
+from tests.convergence.serving.service import ask, service
 from tests.convergence.serving.test_service import SCORE, one
-from tests.convergence_assets.fraud.streams import CUT, history, landed
+from tests.convergence_assets.fraud.streams import CUT
 
 LAYOUT = FEATURES.online.layout
 CUT_US = microseconds_of(CUT)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Path]:
-    home = tmp_path_factory.mktemp("home")
-    lake = Lake(str(home / "lake"))
-    landed(lake, home / "inbox", "history", history())
-    decided(lake, model())
-    return lake, home
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from convergence.lake.tables import Lake
 from convergence.serving.access import Token, _digest
 from convergence_assets.fraud.online import FEATURES, fill_online
 from tests.convergence.redis_servers import redis_server
-from tests.convergence.serving.service import ask, decided, model, service
-from tests.convergence_assets.fraud.streams import CUT, batch, history, landed
+from tests.convergence.serving.service import ask, service
+from tests.convergence_assets.fraud.streams import CUT, batch
 
 SCORE, GET = "/v1/fraud/score", "/v1/features/get"
 VIEW = FEATURES.online.view
@@ -25,15 +25,6 @@ VIEW = FEATURES.online.view
 def redis_url() -> Iterator[str]:
     with redis_server() as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Path]:
-    home = tmp_path_factory.mktemp("home")
-    lake = Lake(str(home / "lake"))
-    landed(lake, home / "inbox", "history", history())
-    decided(lake, model())
-    return lake, home
 
 
 @pytest.fixture(scope="module")
