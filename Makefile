@@ -6,7 +6,7 @@ BIN := .venv/bin
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
 
-setup: .venv/development  ## Create .venv from the lock file
+setup: .venv/development .venv/companions  ## Create .venv from the lock file
 
 demo: .venv/runtime  ## Materialize everything that is missing or out of date, and show what came of it
 	@$(BIN)/python -m convergence.cli demo
@@ -14,7 +14,7 @@ demo: .venv/runtime  ## Materialize everything that is missing or out of date, a
 ui: .venv/runtime  ## Start Dagster's UI and daemon on 127.0.0.1:3000
 	@$(BIN)/python -m convergence.cli ui
 
-test: lint  ## Lint, types and the whole suite with coverage
+test: lint .venv/companions  ## Lint, types and the whole suite with coverage
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term --durations=10
 
@@ -27,7 +27,7 @@ format: .venv/development  ## Format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench: .venv/bench  ## Measure against hand-written code; writes docs/benchmarks.md
+bench: .venv/bench .venv/companions  ## Measure against hand-written code; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
 soak: .venv/runtime  ## 200 trials of exactly-once landing under faults; an hour
@@ -37,6 +37,7 @@ lock: .venv/uv  ## Resolve the lock files again from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --group dev $(LOCK) -o requirements-dev.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements-dev.lock $(LOCK) -o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --group bench -c requirements-dev.lock $(LOCK) -o requirements-bench.lock
+	$(BIN)/uv pip compile --group companions $(LOCK) -o requirements-companions.lock
 
 clean:  ## Remove the environment and all state
 	rm -rf .venv .convergence
@@ -62,4 +63,10 @@ LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url 
 
 .venv/bench: .venv/development requirements-bench.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-bench.lock
+	@touch $@
+
+# Evidently and Feast, beside the platform: a Python of their own, so that pandas stays out of ours
+.venv/companions: .venv/uv requirements-companions.lock
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv/companions
+	$(BIN)/uv pip install --quiet --python .venv/companions/bin/python --require-hashes -r requirements-companions.lock
 	@touch $@
