@@ -38,7 +38,7 @@ THINNED = 16  # the network and the linear member see every 16th genuine transac
 FALSE_POSITIVES = 0.005  # share of genuine transactions that an alert's threshold lets pass
 CHECKED_ROWS = 1_000  # rows on which the ONNX graph must give the trained model's scores
 
-KEYS = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]}
+KEYS = {"key_prefix": "fraud", "group_name": "fraud_models", "owners": ["team:fraud"]}
 ROW = ("event_date", "transaction_id")
 _WEEKS_BACK = -((TRAINING_DAYS + GATE_DAYS + DELAY_DAYS) // 7)
 
