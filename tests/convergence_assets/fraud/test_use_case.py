@@ -215,6 +215,12 @@ def test_models_and_evaluations_are_in_the_experiment_store(ready: House) -> Non
         run = client.search_runs([experiment.experiment_id], order_by=["start_time"])[0]
         assert run.info.run_name == row["model_version"]
         assert run.data.metrics[metric] == row[metric]
+        event = ready.instance.get_latest_materialization_event(dg.AssetKey(["fraud", asset]))
+        assert event is not None
+        assert event.asset_materialization is not None
+        assert event.asset_materialization.metadata["mlflow_run"].value == run.info.run_id  # and back:
+        assert run.data.tags["dagster.run_id"] == event.run_id
+        assert run.data.tags["dagster.partition"] == WEEK
 
 
 def test_a_week_whose_challenger_is_refused_is_served_by_the_champion_before(ready: House) -> None:
