@@ -1,15 +1,18 @@
 """The only place that reads the environment: settings named CONVERGENCE_*, and the resources made from them."""
 
+import logging
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from convergence.errors import SettingsError
 from convergence.faults import arm
+from convergence.observability.logs import json_handler
 from resources.arrivals import Sources
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
@@ -30,12 +33,20 @@ class Settings(BaseSettings):
     redis: str | None = None  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
     mlflow_url: str | None = None  # a tracking server instead of <home>/mlflow
     s3_endpoint: str | None = None  # an S3-compatible server; its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    otlp: str | None = None  # http://host:4318, a collector for spans; none: files in <home>/traces
+    traced: float = Field(default=0.1, ge=0, le=1)  # share of a service's requests that leave spans and a log line
+    log: Literal["files", "stderr"] = "files"  # where JSON lines go: to files in <home>/logs or to stderr
     fault: str | None = None  # POINT:PASS:ACTION of convergence.faults, for tests that break the platform on purpose
 
     @property
     def lake_root(self) -> str:
         """URL or folder of the lake."""
         return self.lake_url or str(self.home / "lake")
+
+    @property
+    def log_folder(self) -> Path | None:
+        """Where log lines are written; None: to stderr."""
+        return self.home / "logs" if self.log == "files" else None
 
     @property
     def published_data(self) -> Path | None:
@@ -62,6 +73,11 @@ def settings() -> Settings:
     return here
 
 
+def run_log() -> logging.Handler:
+    """What the instance's `dagster.yaml` gives every run to log to, beside the event log."""
+    return json_handler(settings().log_folder)
+
+
 def storage_options(here: Settings) -> dict[str, Any]:
     """delta-rs options of an S3-compatible lake; empty for a folder."""
     if here.lake_url is None:
@@ -82,7 +98,12 @@ def storage_options(here: Settings) -> dict[str, Any]:
 def resources(here: Settings) -> dict[str, Any]:
     """The resources of every asset."""
     return {
-        "lake": LakeIOManager(root=here.lake_root, storage_options=storage_options(here)),
+        "lake": LakeIOManager(
+            root=here.lake_root,
+            storage_options=storage_options(here),
+            traces=str(here.home / "traces"),
+            collector=here.otlp,
+        ),
         "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
         "online": Online(url=here.redis, home=str(here.home)),
         "experiments": Experiments(

@@ -5,27 +5,31 @@ days it covers; each day gets its own data version, provenance and check result;
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import dagster as dg
 import polars as pl
 from deltalake import DeltaTable
 
-from convergence.errors import ConcurrentWrite, ConvergenceError, TableMissing
+from convergence.errors import ConcurrentWrite, ConvergenceError
 from convergence.lake.contracts import Contract, Judged, judge
 from convergence.lake.generations import FIRST
-from convergence.lake.manifests import InputRead, Provenance, build_manifest, inputs_digest, record, states
+from convergence.lake.manifests import Provenance, build_manifest, inputs_digest, record
 from convergence.lake.quarantine import quarantine
-from convergence.lake.tables import WHOLE, Lake, rows_of
+from convergence.lake.tables import WHOLE, Lake
+from convergence.observability.traces import Tracer, tracer
 from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.event_log import held_open
 from resources.keys import table_of
 from resources.partition_windows import upstream_reads
+from resources.snapshots import Snapshot, read_snapshot
+from resources.tracing import committing, traced
 
 # Dagster then emits no materializations of its own for an output. It is Dagster's private name, kept here alone: should
 # it cease to work, each day is recorded twice and ours, coming later, still holds (a test counts the events).
@@ -46,16 +50,6 @@ Body = Callable[..., pl.DataFrame | pl.LazyFrame | Described]
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """An input as it was read: its rows, its version, and the content hash of each partition."""
-
-    rows: pl.LazyFrame
-    read: InputRead
-    origins: Sequence[str]
-    partitions_def: dg.PartitionsDefinition | None
-
-
-@dataclass(frozen=True)
 class LakeWrite:
     """What a lake asset hands to its I/O manager: partitions that have passed their contract, and their manifest."""
 
@@ -70,6 +64,8 @@ class LakeIOManager(dg.ConfigurableIOManager):
     root: str
     storage_options: dict[str, str] = {}
     generations: dict[str, int] = {}  # tables to be read and written in another generation than counts now
+    traces: str | None = None  # folder for the spans of runs; neither it nor a collector: none are made
+    collector: str | None = None  # address of one that takes OTLP over HTTP
 
     @cached_property
     def lake(self) -> Lake:
@@ -77,12 +73,17 @@ class LakeIOManager(dg.ConfigurableIOManager):
         lake = Lake(self.root, self.storage_options)
         return lake.at(self.generations) if self.generations else lake
 
+    @cached_property
+    def tracer(self) -> Tracer:
+        """Records the spans of runs."""
+        return tracer("convergence-graph", Path(self.traces) if self.traces else None, self.collector)
+
     def handle_output(self, context: dg.OutputContext, obj: LakeWrite | None) -> None:
         """Commit the partitions at once, then record their manifest; None: the asset has committed by itself."""
         if obj is None:
             return
         table = table_of(context.asset_key)
-        with failures():
+        with failures(), committing(context, self.tracer, self.lake, obj.partitions, obj.base):
             self.lake.replace(table, obj.partitions, obj.manifest, obj.base)
             record(self.lake, [table])
 
@@ -97,22 +98,6 @@ class LakeIOManager(dg.ConfigurableIOManager):
         if wanted is Snapshot:
             return snapshot
         return snapshot.rows.collect() if wanted is pl.DataFrame else snapshot.rows
-
-
-def read_snapshot(
-    lake: Lake, table: str, days: Sequence[str] | None, partitions_def: dg.PartitionsDefinition | None = None
-) -> Snapshot:
-    """A table opened once: rows and content hashes belong to the same version. Raises TableMissing."""
-    handle = lake.open(table)
-    if handle is None:
-        raise TableMissing(f"{table} has never been written: materialize {table} first")
-    held = states(lake, [table], {table: handle.version()})[table]
-    hashes = {k: held[k].content_hash for k in ([WHOLE] if days is None else days) if k in held}
-    if days is None and WHOLE not in held:
-        hashes = {k: s.content_hash for k, s in sorted(held.items())}
-    origins = sorted({o for k in hashes for o in held[k].origins})
-    read = InputRead(handle.version(), hashes, lake.generation(table))
-    return Snapshot(rows_of(handle, days), read, origins, partitions_def)
 
 
 def lake_asset(
@@ -140,6 +125,7 @@ def lake_asset(
         key = dg.AssetKey([*([prefix] if isinstance(prefix, str) else prefix or []), asset.get("name") or fn.__name__])
         promise = f"Every row keeps {contract.__name__}; rows that do not go to {table_of(key)}_rejected."
 
+        @traced
         def body(context: dg.AssetExecutionContext, **snapshots: Snapshot) -> Iterator[Any]:
             run = _Run(context, snapshots, declared)
             with failures():
