@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     mlflow_url: str | None = None  # a tracking server instead of <home>/mlflow
     s3_endpoint: str | None = None  # an S3-compatible server; its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     otlp: str | None = None  # http://host:4318, a collector for spans; none: files in <home>/traces
-    traced: float = Field(default=0.1, ge=0, le=1)  # share of a service's requests that leave spans and a log line
+    traced: float = Field(default=0.05, ge=0, le=1)  # share of a service's requests that leave spans and a log line
     log: Literal["files", "stderr"] = "files"  # where JSON lines go: to files in <home>/logs or to stderr
     fault: str | None = None  # POINT:PASS:ACTION of convergence.faults, for tests that break the platform on purpose
 
