@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from convergence.errors import SettingsError
@@ -67,7 +67,11 @@ def settings() -> Settings:
     # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
-    here = Settings()
+    try:
+        here = Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"CONVERGENCE_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        raise SettingsError(f"{wrong}; docs/settings.md lists what there is") from None
     if here.fault:
         arm(here.fault)
     return here
