@@ -6,18 +6,23 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+import pytest
+import yaml
 
+import resources.environments
+from convergence.errors import LakeError
 from convergence.lake.tables import Lake
+from resources.environments import ROOT, Settings
 from resources.lake import LakeIOManager, lake_asset
 from resources.tracing import trace_of
 from tests.resources.readings import DAILY, DAYS, Reading, made_from, readings, values_of
 
 
 def run(
-    assets: list[dg.AssetsDefinition], lake: Lake, traces: Path | None, *days: str
+    assets: list[dg.AssetsDefinition], lake: Lake, traces: Path | None, *days: str, **settings: Any
 ) -> tuple[dg.ExecuteInProcessResult, dict[str, dict[str, Any]]]:
     """A run, which may fail, and its spans by name."""
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral(settings=settings) as instance:
         result = dg.materialize(
             assets,
             instance=instance,
@@ -80,6 +85,31 @@ def test_a_commit_that_fails_is_in_the_trace_and_the_next_run_is_not_below_it(la
     result, found = run([root], lake, tmp_path / "traces", DAYS[0])
     assert result.success
     assert found["materialize readings"]["parent_id"] is None
+
+
+@pytest.mark.parametrize(
+    ("raised", "told"),
+    [
+        (ValueError("customer 4711"), "ValueError"),
+        (LakeError("the disk is full"), "LakeError: the disk is full"),
+    ],
+    ids=["an error of a library", "an error of ours"],
+)
+def test_the_log_says_which_run_failed_and_why(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, raised: Exception, told: str
+) -> None:
+    @lake_asset(contract=Reading, partitions_def=DAILY, code_version="1", tags={"layer": "dataset"})
+    def failing() -> pl.DataFrame:
+        raise raised
+
+    monkeypatch.setattr(resources.environments, "settings", lambda: Settings(home=tmp_path))
+    logs = yaml.safe_load((ROOT / "dagster.yaml").read_text())["python_logs"]
+    result, _ = run([failing], lake, None, DAYS[0], python_logs=logs)
+    text = "".join(file.read_text() for file in (tmp_path / "logs").glob("*.jsonl"))
+    lines = [json.loads(line) for line in text.splitlines()]
+    (failed,) = [line for line in lines if line.get("step_key") == "failing" and "error" in line]
+    assert (failed["run_id"], failed["level"], failed["error"]) == (result.run_id, "ERROR", told)
+    assert "4711" not in text
 
 
 def test_without_a_place_for_them_no_spans_are_made(lake: Lake) -> None:
