@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import polars as pl
@@ -37,6 +37,16 @@ WITHOUT_EVENTS = {"__source_asset_observation__": True}
 
 
 Describe = Callable[[pl.DataFrame], Mapping[str, Any]]
+
+
+class Described(NamedTuple):
+    """Rows, and for each partition what its event says beside what `describe` reads from them: it is not data."""
+
+    rows: pl.DataFrame
+    metadata: Mapping[str, Mapping[str, Any]]
+
+
+Body = Callable[..., pl.DataFrame | pl.LazyFrame | Described]
 
 
 @dataclass(frozen=True)
@@ -99,14 +109,14 @@ def lake_asset(
     metadata: Mapping[str, Any] | None = None,
     required_resource_keys: Set[str] = frozenset(),
     **asset: Any,
-) -> Callable[[Callable[..., pl.DataFrame | pl.LazyFrame]], dg.AssetsDefinition]:
+) -> Callable[[Body], dg.AssetsDefinition]:
     """`@dg.asset` whose rows keep `contract`. `describe` turns the rows of one partition into metadata of its event.
 
     The function gets a LazyFrame per input (and the context, if its first parameter is `context`) and returns the rows
     of the run's partitions, told apart by `event_date`.
     """
 
-    def decorate(fn: Callable[..., pl.DataFrame | pl.LazyFrame]) -> dg.AssetsDefinition:
+    def decorate(fn: Body) -> dg.AssetsDefinition:
         parameters = list(inspect.signature(fn).parameters)
         takes_context = parameters[:1] == ["context"]
         names = parameters[takes_context:]
@@ -120,10 +130,11 @@ def lake_asset(
             run = _Run(context, snapshots, declared)
             with failures():
                 base = run.base()
-                frame = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()}).lazy().collect()
-                judged = judge(contract, frame, run.keys)
+                made = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()})
+                rows, told = made if isinstance(made, Described) else (made, {})
+                judged = judge(contract, rows.lazy().collect(), run.keys)
             with held_open(context.instance):
-                yield from run.events(judged, base, describe)
+                yield from run.events(judged, base, describe, told)
 
         body.__name__, body.__doc__ = fn.__name__, fn.__doc__
         return dg.asset(
@@ -199,7 +210,13 @@ class _Run:
             return read["version"] > mine.version
         return self.lake.newest().generation(up) != mine.generation  # it was switched after this run had read it
 
-    def events(self, judged: Judged, base: DeltaTable | None, describe: Describe | None) -> Iterator[Any]:
+    def events(
+        self,
+        judged: Judged,
+        base: DeltaTable | None,
+        describe: Describe | None,
+        told: Mapping[str, Mapping[str, Any]],
+    ) -> Iterator[Any]:
         """Write the good partitions, quarantine the bad ones, and report each; raises Failure if any was bad."""
         good, bad = judged.good, judged.bad
         with failures():
@@ -211,6 +228,7 @@ class _Run:
                 "dagster/partition_row_count" if key else "dagster/row_count": frame.height,
                 "data_origin": ", ".join(self.provenance.origins) or "made here",
                 **(describe(frame) if describe and frame.height else {}),
+                **told.get(key, {}),
             }
             for key, frame in good.items()
         }
