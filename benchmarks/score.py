@@ -78,7 +78,7 @@ def champion(rows: int = 20_000) -> Ensemble:
     return Ensemble({"xgboost": boosting.Trees(trees), "network": layers}, np.array([0.5, 0.5]), platt)
 
 
-def serve(home: str, port: int) -> None:
+def serve(home: str, port: int, traced: float = 0.05) -> None:
     """A server with one worker, as `convergence serve` starts it, and an empty route with the same body."""
     import uvicorn
     from fastapi import Response
@@ -86,12 +86,15 @@ def serve(home: str, port: int) -> None:
 
     from convergence.cli.serve import composed
     from convergence.features.online_store import OnlineStore
+    from convergence.observability.logs import log_beside
+    from convergence.observability.traces import tracer
     from convergence.services.redis import connect
     from convergence.serving.access import Access
 
     lake = Lake(f"{home}/lake")
     fill_online(lake, OnlineStore(connect(None, Path(home)), FEATURES.online.layout))
-    app = composed(SERVED, lake, Access([], rate=1e9, burst=10**9), home=Path(home), redis=None)
+    spans = tracer("bench", Path(home) / "traces", None, traced)
+    app = composed(SERVED, lake, Access([], rate=1e9, burst=10**9), home=Path(home), redis=None, tracer=spans)
     score: Any = next(route for route in app.routes if getattr(route, "path", "") == SCORE)
 
     def empty(body: Any) -> Response:
@@ -99,7 +102,8 @@ def serve(home: str, port: int) -> None:
 
     empty.__annotations__["body"] = score.endpoint.__annotations__["body"]
     app.post(EMPTY, dependencies=score.dependencies)(empty)
-    uvicorn.run(app, port=port, log_level="critical", access_log=False)
+    with log_beside(Path(home) / "logs"):
+        uvicorn.run(app, port=port, log_level="critical", access_log=False)
 
 
 @contextmanager
@@ -198,8 +202,8 @@ def section(*, quick: bool) -> Section:
         TITLE,
         f"One uvicorn worker in a process of its own, the embedded Redis, 40 days of the fraud use case. Each request "
         "is one transaction: its 35 features are computed from the states of its customer and terminal, scored by 300 "
-        "trees of depth 6 and a network in ONNX Runtime, and logged. Features that take longer than 20 ms are "
-        "answered by defaults. Reference: a route of the same server that reads "
+        "trees of depth 6 and a network in ONNX Runtime, and logged; one request in twenty is traced. Features that "
+        "take longer than 20 ms are answered by defaults. Reference: a route of the same server that reads "
         f"the same body and does nothing. Client: `http.client`, {CLIENTS} kept connections, latency counted from when "
         "a request was due, so a server that falls behind is charged for it. Rates rise by 20 %; server, client and "
         "Redis share the machine.",

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
-from pydantic import Field
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from convergence.errors import SettingsError
@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     mlflow_url: str | None = None  # a tracking server instead of <home>/mlflow
     s3_endpoint: str | None = None  # an S3-compatible server; its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
     otlp: str | None = None  # http://host:4318, a collector for spans; none: files in <home>/traces
-    traced: float = Field(default=0.1, ge=0, le=1)  # share of a service's requests that leave spans and a log line
+    traced: float = Field(default=0.05, ge=0, le=1)  # share of a service's requests that leave spans and a log line
     log: Literal["files", "stderr"] = "files"  # where JSON lines go: to files in <home>/logs or to stderr
     fault: str | None = None  # POINT:PASS:ACTION of convergence.faults, for tests that break the platform on purpose
 
@@ -67,7 +67,11 @@ def settings() -> Settings:
     # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
-    here = Settings()
+    try:
+        here = Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"CONVERGENCE_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        raise SettingsError(f"{wrong}; docs/settings.md lists what there is") from None
     if here.fault:
         arm(here.fault)
     return here

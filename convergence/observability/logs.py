@@ -42,7 +42,20 @@ class JsonLines(logging.Formatter):
         if record.exc_info and (error := record.exc_info[1]):
             line["error"] = type(error).__name__ + (f": {error}" if isinstance(error, ConvergenceError) else "")
             line["stack"] = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+        elif said := _why_a_step_failed(run.get("dagster_event")):
+            line["error"] = said
         return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _why_a_step_failed(event: Any) -> str | None:
+    """The description that the platform gives a failure, or the kind of the error that is the cause of all others."""
+    data = getattr(event, "event_specific_data", None)
+    if described := getattr(getattr(data, "user_failure_data", None), "description", None):
+        return described
+    error = getattr(data, "error", None)
+    while cause := getattr(error, "cause", None):
+        error = cause
+    return getattr(error, "cls_name", None)
 
 
 class DayFiles(logging.Handler):

@@ -9,7 +9,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
-from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, ParentBased
 
 from convergence.observability.day_files import append
 
@@ -28,10 +28,10 @@ def next_trace(trace_id: str | None) -> Iterator[None]:
         _next.reset(token)
 
 
-def provider(service: str, folder: Path | None, collector: str | None, share: float) -> TracerProvider:
+def provider(service: str, folder: Path | None, collector: str | None) -> TracerProvider:
     """Makes spans, and writes them in batches in a thread of its own."""
     made = TracerProvider(
-        sampler=ParentBased(TraceIdRatioBased(share)),
+        sampler=ParentBased(ALWAYS_ON),
         resource=Resource.create({"service.name": service}),
         id_generator=_GivenIds(),
     )

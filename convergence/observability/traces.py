@@ -3,6 +3,7 @@
 OpenTelemetry is loaded by `tracer`, and only where spans go somewhere: it takes longer to load than most assets to run.
 """
 
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -29,10 +30,13 @@ class Span:
 
 
 class Tracer:
-    """Records the spans of one program; threads may share it. Without a provider it records nothing."""
+    """Records the spans of one program; threads may share it. Without a provider it records nothing.
 
-    def __init__(self, provider: "TracerProvider | None" = None) -> None:
-        self._provider = provider
+    `share` of the traces are kept; which ones is drawn here, because OpenTelemetry takes longer to leave one out.
+    """
+
+    def __init__(self, provider: "TracerProvider | None" = None, share: float = 1.0) -> None:
+        self._provider, self._share = provider, share
         self._tracer = provider and provider.get_tracer("convergence")
 
     @contextmanager
@@ -47,7 +51,7 @@ class Tracer:
             caller: a W3C `traceparent` header: the trace goes on, and is kept if the caller keeps it.
             began: nanoseconds since 1970; None: now.
         """
-        if self._tracer is None:
+        if self._tracer is None or (not caller and random.random() >= self._share):
             yield Span()
             return
         from opentelemetry.context import Context
@@ -115,4 +119,4 @@ def tracer(service: str, folder: Path | None, collector: str | None, share: floa
         return OFF
     from convergence.observability.span_export import provider
 
-    return Tracer(provider(service, folder, collector, share))
+    return Tracer(provider(service, folder, collector), share)

@@ -28,7 +28,7 @@ from convergence.features.online_store import OnlineStore
 from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import Lake
 from convergence.observability.logs import log_beside
-from convergence.observability.traces import tracer
+from convergence.observability.traces import Tracer, tracer
 from convergence.serving.access import Access
 from convergence_assets.fraud.arrivals import DAILY
 from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
@@ -74,13 +74,18 @@ def drifted(lake: Lake) -> None:
         lake.replace(SERVED.model.drift, {key: frame}, made, lake.open(SERVED.model.drift))
 
 
+def service_tracer(home: Path) -> Tracer:
+    return tracer("convergence-service", home / "traces", None, 1.0)
+
+
 @contextmanager
 def observed(lake: Lake, home: Path, redis: str) -> Iterator[int]:
-    spans = tracer("convergence-service", home / "traces", None, 1.0)
     access = Access([], rate=1e6, burst=10**6)
     with (
         log_beside(home / "logs"),
-        running(composed(SERVED, lake, access, home=home, redis=redis, within=1.0, tracer=spans)) as port,
+        running(
+            composed(SERVED, lake, access, home=home, redis=redis, within=1.0, tracer=service_tracer(home))
+        ) as port,
     ):
         yield port
 
@@ -89,11 +94,10 @@ def observed(lake: Lake, home: Path, redis: str) -> Iterator[int]:
 def trained(world: tuple[Lake, Path]) -> str:
     """The run that made the model that is served, run with the instance's own configuration of logs."""
     lake, home = world
-    (home / "dagster").mkdir()
-    shutil.copy(ROOT / "dagster.yaml", home / "dagster")
+    logs = yaml.safe_load((ROOT / "dagster.yaml").read_text())["python_logs"]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resources.environments, "settings", lambda: Settings(home=home))
-        with dg.DagsterInstance.from_config(str(home / "dagster")) as instance:
+        with dg.DagsterInstance.ephemeral(settings={"python_logs": logs}) as instance:
             result = dg.materialize(
                 [fraud_model],
                 instance=instance,
@@ -139,6 +143,8 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 
 
 def spans(home: Path, trace_id: str) -> dict[str, dict[str, Any]]:
+    """Those of a trace by name; what the service holds back is written first."""
+    service_tracer(home).flush()
     return {s["name"]: s for s in lines(home / "traces") if s["context"]["trace_id"] == f"0x{trace_id}"}
 
 
