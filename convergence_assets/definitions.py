@@ -13,6 +13,7 @@ from convergence.versions.united import Derive
 from resources.arrivals import overdue_when_silent
 from resources.environments import resources, settings
 from sensors.arrivals import arrival_sensor
+from sensors.drift import Retraining, drift_sensor
 from sensors.reconcile import reconcile
 
 
@@ -34,11 +35,15 @@ def united() -> dict[str, Derive]:
     return {table: derive for module in use_cases() for table, derive in getattr(module, "UNITED", {}).items()}
 
 
+def retrainings() -> list[Retraining]:
+    """What each use case declares as `RETRAINING`: the model that is made again when its inputs have drifted."""
+    return [module.RETRAINING for module in use_cases() if hasattr(module, "RETRAINING")]
+
+
 def checks() -> list[dg.AssetChecksDefinition]:
     """Every stand-alone check: what can be run again without its asset."""
-    return [
-        c for module in use_cases() for c in module.defs.asset_checks or () if isinstance(c, dg.AssetChecksDefinition)
-    ]
+    declared = [check for module in use_cases() for check in module.defs.asset_checks or ()]
+    return [check for check in declared if isinstance(check, dg.AssetChecksDefinition)]
 
 
 defs = dg.Definitions.merge(
@@ -46,7 +51,7 @@ defs = dg.Definitions.merge(
     dg.Definitions(
         resources=resources(settings()),
         jobs=[dg.define_asset_job("checks", selection=dg.AssetSelection.checks(*checks()))],
-        sensors=[arrival_sensor(topics().values()), reconcile],
+        sensors=[arrival_sensor(topics().values()), reconcile, drift_sensor(retrainings())],
         executor=dg.in_process_executor,  # a process per step costs seconds each
     ),
 )

@@ -14,6 +14,7 @@ from resources.arrivals import Sources
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
 from resources.online import Online
+from resources.reports import Reports
 
 ROOT = Path(__file__).parents[1]
 
@@ -85,6 +86,7 @@ def resources(here: Settings) -> dict[str, Any]:
         "lake": LakeIOManager(root=here.lake_root, storage_options=storage_options(here)),
         "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
         "online": Online(url=here.redis, home=str(here.home)),
+        "reports": Reports(home=str(here.home)),
         "experiments": Experiments(
             tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db",
             artifacts=f"{here.home}/mlflow/artifacts",
