@@ -56,7 +56,6 @@ def settings() -> Settings:
     """The settings of this process."""
     # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
     here = Settings()
     if here.fault:
         arm(here.fault)

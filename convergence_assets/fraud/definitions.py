@@ -1,5 +1,7 @@
 """The fraud use case as Dagster sees it."""
 
+from datetime import timedelta
+
 import dagster as dg
 
 from asset_checks.gate import gate_check
@@ -19,7 +21,14 @@ from convergence_assets.fraud.monitoring import RETRAINING
 from convergence_assets.fraud.online import SERVED
 from convergence_assets.fraud.release import RELEASABLE, fraud_model_release
 
-__all__ = ["RELEASABLE", "RETRAINING", "SERVED", "TOPIC", "UNITED", "defs"]
+__all__ = ["FRESH", "RELEASABLE", "RETRAINING", "SERVED", "TOPIC", "UNITED", "defs"]
+
+# Where a live source is configured: how long after its last materialization a table is overdue.
+FRESH = {
+    "fraud/transaction_features": timedelta(hours=25),  # an hour after the topic is called silent: they follow it
+    "fraud/online_state": timedelta(days=7),  # follows by itself meanwhile; a filling takes in what it could not
+    "fraud/fraud_scores": timedelta(hours=49),  # a day is scored on the next one
+}
 
 UNITED = {"fraud/transactions": features.transaction_rows, "fraud/labels": features.label_rows}
 

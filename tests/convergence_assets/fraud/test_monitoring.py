@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -313,7 +312,6 @@ def test_a_shifted_day_fails_the_check_by_name_and_asks_for_one_retraining(house
     )
 
 
-@pytest.mark.skipif(find_spec("evidently") is None, reason="Evidently comes with `make .venv/bench` only")
 def test_the_weekly_page_lies_in_the_home_folder_and_is_linked_without_naming_it(house: House) -> None:
     house.settle()
     week = REPORT_WEEKS.get_partition_keys()[0]
