@@ -17,6 +17,7 @@ from resources.arrivals import Sources
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
 from resources.online import Online
+from resources.reports import Reports
 
 ROOT = Path(__file__).parents[1]
 
@@ -66,7 +67,6 @@ def settings() -> Settings:
     """The settings of this process."""
     # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
     try:
         here = Settings()
     except ValidationError as error:
@@ -110,6 +110,7 @@ def resources(here: Settings) -> dict[str, Any]:
         ),
         "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
         "online": Online(url=here.redis, home=str(here.home)),
+        "reports": Reports(home=str(here.home)),
         "experiments": Experiments(
             tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db",
             artifacts=f"{here.home}/mlflow/artifacts",

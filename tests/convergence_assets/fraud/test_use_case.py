@@ -108,7 +108,7 @@ def test_an_asset_materializes_and_all_its_checks_pass(
     assert results[asset].success
     assert {e.check_name for e in evaluations} == {
         "contract",
-        *(["leakage"] if asset == "transaction_features" else []),
+        *{"transaction_features": ["leakage"], "fraud_promotions": ["gate"]}.get(asset, []),
     }
     assert [e for e in evaluations if not e.passed] == []
 
@@ -274,10 +274,12 @@ def inverted(rows: pl.DataFrame) -> Fitted:
     return fit(rows.with_columns(~pl.col("is_fraud")))
 
 
-def test_a_week_that_nobody_may_serve_has_a_promotions_partition_without_rows(house: House, ready: House) -> None:
+def test_a_week_that_nobody_may_serve_has_a_promotions_partition_without_rows_and_stops_what_follows(
+    house: House, ready: House
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gate, "decide", lambda *_: None)
-        assert house.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
+        assert not house.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
     assert str(house.rows("fraud_promotions")["valid_from"].max()) == WEEK
     assert states(house.lake, ["fraud/fraud_promotions"])["fraud/fraud_promotions"][NEXT_WEEK].rows == 0
 
