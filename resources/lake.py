@@ -7,7 +7,7 @@ days it covers; each day gets its own data version, provenance and check result;
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -111,11 +111,13 @@ def lake_asset(
     ins: Mapping[str, dg.AssetIn] | None = None,
     partitions_def: dg.PartitionsDefinition | None = None,
     describe: Describe | None = None,
+    origin: Callable[[pl.DataFrame], str] | None = None,
     metadata: Mapping[str, Any] | None = None,
     required_resource_keys: Set[str] = frozenset(),
     **asset: Any,
 ) -> Callable[[Callable[..., pl.DataFrame | pl.LazyFrame]], dg.AssetsDefinition]:
-    """`@dg.asset` whose rows keep `contract`. `describe` turns the rows of one partition into metadata of its event.
+    """`@dg.asset` whose rows keep `contract`. `describe` turns the rows of one partition into metadata of its event,
+    `origin` says where rows come from that no lake table held before.
 
     The function gets a LazyFrame per input (and the context, if its first parameter is `context`) and returns the rows
     of the run's partitions, told apart by `event_date`.
@@ -135,6 +137,8 @@ def lake_asset(
             with failures():
                 base = run.base()
                 frame = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()}).lazy().collect()
+                if origin:
+                    run.provenance = replace(run.provenance, origins=[origin(frame)])
                 judged = judge(contract, frame, run.keys)
             with held_open(context.instance):
                 yield from run.events(judged, base, describe)

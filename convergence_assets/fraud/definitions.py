@@ -2,7 +2,16 @@
 
 import dagster as dg
 
-from convergence_assets.fraud import evaluation, features, gate, inference, online, training
+from convergence_assets.fraud import (
+    creditcard,
+    creditcard_evaluation,
+    evaluation,
+    features,
+    gate,
+    inference,
+    online,
+    training,
+)
 from convergence_assets.fraud.arrivals import TOPIC, raw_transactions, transactions_topic
 from convergence_assets.fraud.online import SERVED
 from convergence_assets.fraud.release import RELEASABLE, fraud_model_release
@@ -15,7 +24,9 @@ defs = dg.Definitions(
     assets=[
         transactions_topic,
         raw_transactions,
-        *dg.load_assets_from_modules([features, training, gate, evaluation, inference, online]),
+        *dg.load_assets_from_modules(
+            [features, training, gate, evaluation, inference, online, creditcard, creditcard_evaluation]
+        ),
     ],
     asset_checks=[features.transaction_features_leakage],
     jobs=[fraud_model_release],

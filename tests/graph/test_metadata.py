@@ -34,10 +34,10 @@ def test_the_graph_has_assets() -> None:
 
 
 @EVERY_ASSET
-def test_the_key_is_the_group_and_a_name_in_snake_case(spec: dg.AssetSpec) -> None:
-    group, leaf = spec.key.path
-    assert group == spec.group_name
-    assert SNAKE.fullmatch(group)
+def test_the_key_is_the_use_case_that_its_group_belongs_to_and_a_name_in_snake_case(spec: dg.AssetSpec) -> None:
+    use_case, leaf = spec.key.path
+    assert f"{spec.group_name}_".startswith(f"{use_case}_")
+    assert SNAKE.fullmatch(str(spec.group_name))
     assert SNAKE.fullmatch(leaf)
 
 
