@@ -170,7 +170,7 @@ def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], re
             f"{sum(s.rows for s in mine.values()):,}",
             f"{len(passed)}/{len(keys)}",
             _metric(lake, node, metrics.get(node.table)),
-            f"{report.seconds[node.table]:.1f}" if node.table in report.seconds else "up to date",
+            f"{report.seconds[node.table]:.1f}" if node.table in report.seconds else "up to date" if mine else "",
         )
     console.print(table)
 

@@ -10,7 +10,9 @@ from convergence_assets.fraud import (
     gate,
     inference,
     online,
+    parameters,
     training,
+    updating,
 )
 from convergence_assets.fraud.arrivals import TOPIC, raw_transactions, transactions_topic
 from convergence_assets.fraud.online import SERVED
@@ -24,9 +26,8 @@ defs = dg.Definitions(
     assets=[
         transactions_topic,
         raw_transactions,
-        *dg.load_assets_from_modules(
-            [features, training, gate, evaluation, inference, online, creditcard, creditcard_evaluation]
-        ),
+        *dg.load_assets_from_modules([features, training, gate, evaluation, inference, online]),
+        *dg.load_assets_from_modules([parameters, updating, creditcard, creditcard_evaluation]),
     ],
     asset_checks=[features.transaction_features_leakage],
     jobs=[fraud_model_release],
