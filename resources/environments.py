@@ -17,6 +17,7 @@ from resources.arrivals import Sources
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
 from resources.online import Online
+from resources.published import Published
 from resources.reports import Reports
 
 ROOT = Path(__file__).parents[1]
@@ -29,6 +30,7 @@ class Settings(BaseSettings):
 
     home: Path = ROOT / ".convergence"
     data: Path | None = None  # published data sets; default: ../shared/data beside the repository, if it is there
+    creditcard: Path | None = None  # the whole creditcard.csv, instead of the sample among the published data sets
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
     kafka: str | None = None  # bootstrap servers of a Kafka cluster; none: drop folders only
     redis: str | None = None  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
@@ -109,6 +111,10 @@ def resources(here: Settings) -> dict[str, Any]:
             collector=here.otlp,
         ),
         "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
+        "published": Published(
+            folder=str(here.data or ROOT.parent / "shared" / "data"),
+            instead={"fraud/creditcard_10k.parquet": str(here.creditcard)} if here.creditcard else {},
+        ),
         "online": Online(url=here.redis, home=str(here.home)),
         "reports": Reports(home=str(here.home)),
         "experiments": Experiments(

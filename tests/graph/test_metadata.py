@@ -19,7 +19,7 @@ KINDS = {
     *("kafka", "polars", "pandas", "deltalake", "duckdb", "dbt", "mlflow", "pytorch", "scikitlearn", "xgboost"),
     *("redis", "spark", "qdrant", "postgres", "bronze", "silver", "gold", "report", "file", "python"),
 }
-PARTS = {"models", "monitoring"}  # of a use case that is too large for one group
+PARTS = {"creditcard", "models", "monitoring"}  # of a use case that is too large for one group
 LAYERS = {
     *("topic", "raw", "dataset", "feature", "model", "release", "evaluation", "prediction", "monitoring"),
     "operations",
