@@ -121,14 +121,20 @@ def start_canary(
     return _release(log.append(draft))
 
 
-def end_canary(log: AuditLog, name: str, model_version: str, *, actor: str, reason: str) -> Release:
-    """Take a challenger's requests away; changes nothing if this one is not being tried (any more)."""
+def end_canary(
+    log: AuditLog, name: str, model_version: str, *, actor: str, reason: str, release: int | None = None
+) -> Release:
+    """Take a challenger's requests away; changes nothing if this one is not being tried (any more).
+
+    `release`: the number of the release that tries it; a later trial of the same version goes on.
+    """
     there = _serving(log, name)
 
     def draft() -> Draft:
         nonlocal there
         there = _serving(log, name)
-        if (there.detail.get("canary") or {}).get("model_version") != model_version:
+        there_tried = (there.detail.get("canary") or {}).get("model_version")
+        if there_tried != model_version or release not in (None, there.number):
             raise _NotTried
         return Draft(actor, "canary_end", name, {**_champion(there), "left": model_version, "reason": reason})
 
@@ -142,6 +148,20 @@ def previous(log: AuditLog, name: str) -> Release | None:
     """The release that a rollback would go back to; None where there is none."""
     before = _serving(log, name).detail["before"]
     return _release(log.entry(before)) if before else None
+
+
+def tried(log: AuditLog, name: str, number: int | None = None) -> tuple[Release, Entry, Entry | None]:
+    """The newest release that tried a challenger, or that of a number; its entry, and the one that ended the trial.
+
+    Raises ModelError where there is none.
+    """
+    releases = [e for e in log.entries(name) if e.action in _RELEASES]
+    begun = [place for place, e in enumerate(releases) if e.action == "canary" and number in (None, e.number)]
+    if not begun:
+        which = f"release {number} of {name} tried none" if number else f"no challenger was ever tried for {name}"
+        raise ModelError(f"{which}: `convergence promote {name} --to challenger`, or see `convergence audit list`")
+    first, *later = releases[begun[-1] :]
+    return _release(first), first, later[0] if later else None
 
 
 def released(log: AuditLog, name: str) -> pl.DataFrame:
@@ -162,6 +182,12 @@ def released(log: AuditLog, name: str) -> pl.DataFrame:
 def onnx(store: ObjectStore, digest: str) -> bytes:
     """The graph of a released model, for a server that has read its release. Raises ModelError."""
     return _opened(_read(store, digest), digest)["onnx"].item()
+
+
+def trees(store: ObjectStore, digest: str) -> str | None:
+    """The trees of a released model as XGBoost JSON; None where it has none. Raises ModelError."""
+    row = _opened(_read(store, digest), digest)
+    return row["model"].item() if "model" in row.columns else None
 
 
 class _NotTried(Exception):

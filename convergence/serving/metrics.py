@@ -17,6 +17,24 @@ class Metrics:
             "convergence_features_seconds", "Reading states and computing features", buckets=_SECONDS, registry=of
         )
         self.model = Histogram("convergence_model_seconds", "Scoring", buckets=_SECONDS, registry=of)
+        self.reasons = Histogram("convergence_reasons_seconds", "Explaining scores", buckets=_SECONDS, registry=of)
+        self.canary = Counter(
+            "convergence_canary_requests", "Who was asked and what came of it",
+            ["experiment", "variant", "outcome"], registry=of,
+        )  # fmt: skip
+        self.canary_seconds = Histogram(
+            "convergence_canary_seconds", "Until the one who was asked had answered", ["variant"], buckets=_SECONDS,
+            registry=of,
+        )  # fmt: skip
+        self.challenger_refused = Gauge(
+            "convergence_challenger_refused", "1 while the champion answers for a challenger that cannot", registry=of
+        )
+        self.unrecorded = Gauge(
+            "convergence_canary_verdict_unrecorded", "1 while the end of a canary is not on record", registry=of
+        )
+        self.unlogged = Counter(
+            "convergence_exposure_log_lost", "Exposures that could not be logged", registry=of
+        )  # fmt: skip
         self.rows = Counter("convergence_rows", "Rows answered, by whether on defaults", ["degraded"], registry=of)
         self.feature_age = Gauge(
             "convergence_feature_age_seconds", "Since the newest event in the online state", registry=of

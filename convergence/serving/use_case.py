@@ -1,6 +1,6 @@
 """What a use case declares to be served: its features, what a request brings, and which model answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -10,7 +10,10 @@ from convergence.features.online_updates import OnlineFeatures
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model's name, the table of the gate's decisions (valid_from, model_version, onnx, sha256), and its inputs."""
+    """A model's name, the table of the gate's decisions (valid_from, model_version, onnx, sha256), and its inputs.
+
+    The table may have the trees that reasons come from (`model`, XGBoost JSON).
+    """
 
     name: str
     decisions: str
@@ -19,9 +22,13 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class ServedUseCase:
-    """A use case with a service of its own; `row` is a row of a request, its fields columns of the view's source."""
+    """A use case with a service of its own.
+
+    `row` is a row of a request, its fields columns of the view's source; `words` say what a feature is, for reasons.
+    """
 
     name: str
     features: OnlineFeatures
     row: type[BaseModel]
     model: ServedModel
+    words: Mapping[str, str]

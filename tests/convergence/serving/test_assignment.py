@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convergence.errors import SettingsError
-from convergence.serving.assignment import Exposure, assign, sample_ratio_p, units_by_variant
+from convergence.serving.assignment import Exposure, assign, sample_ratio_p
 
 UNITS = [str(n) for n in range(20_000)]
 HALVES = {"a": 0.5, "b": 0.5}
@@ -21,7 +21,7 @@ def split(shares: dict[str, float], salt: str = "s") -> dict[str, int]:
 
 
 def exposure(unit: str, variant: str) -> Exposure:
-    return Exposure("trial", unit, variant, "2018-08-01T00:00:00+00:00", HALVES)
+    return Exposure("trial", unit, variant, "2018-08-01T00:00:00+00:00", HALVES, "answered", 0.001, 0.1)
 
 
 def test_another_process_assigns_alike() -> None:
@@ -71,11 +71,6 @@ def test_a_broken_split_is_caught() -> None:
 
 def test_a_variant_that_there_should_not_be_is_a_broken_split() -> None:
     assert sample_ratio_p({"a": 50, "b": 50, "c": 1}, HALVES) == 0
-
-
-def test_a_unit_counts_once_for_each_variant_that_it_got() -> None:
-    log = [exposure("1", "a"), exposure("1", "a"), exposure("2", "b"), exposure("1", "b")]
-    assert units_by_variant(log) == {"a": 1, "b": 2}
 
 
 def test_an_exposure_is_one_line() -> None:

@@ -28,7 +28,8 @@ class World:
         self.namespace: str | None = "view/print/1"
         self.blobs = dict(BLOBS)
         self.loads = 0
-        self.champion = Champion(self.released, self.load, lambda: self.namespace, "print")
+        self.ended: list[tuple[int, str]] = []
+        self.champion = Champion(self.released, self.load, lambda: self.namespace, "print", self.end)
 
     def released(self) -> Release | None:
         return self.release
@@ -36,6 +37,9 @@ class World:
     def load(self, release: Release) -> Scorer:
         self.loads += 1
         return load(self.blobs[release.sha256], sha256=release.sha256, features=FEATURES)
+
+    def end(self, release: Release, reason: str) -> None:
+        self.ended.append((release.number, reason))
 
     def look(self) -> str | None:
         self.champion.refresh()
@@ -101,7 +105,7 @@ def test_a_model_that_answers_no_probability_is_refused() -> None:
 
     world = World()
     world.look()
-    champion = Champion(lambda: release(BETTER, 2), lambda _: Wrong(), lambda: None, "print")
+    champion = Champion(lambda: release(BETTER, 2), lambda _: Wrong(), lambda: None, "print", world.end)
     champion.serving = world.champion.serving
     champion.refresh()
     assert champion.serving.release.number == 1  # pyright: ignore[reportOptionalMemberAccess]
@@ -137,7 +141,7 @@ def test_a_new_namespace_is_followed_without_loading_the_model_again() -> None:
 def test_a_source_that_cannot_be_read_changes_nothing_and_is_read_again() -> None:
     world = World()
     world.look()
-    broken = Champion(world.released, world.load, lambda: None, "print")
+    broken = Champion(world.released, world.load, lambda: None, "print", world.end)
 
     def failing(_: Release) -> Scorer:
         raise LakeError("the bucket does not answer")

@@ -175,7 +175,7 @@ def test_the_reasons_are_those_of_the_model_that_issued_the_score() -> None:
         features = days(row["event_date"], row["event_date"]).filter(pl.col("transaction_id") == row["transaction_id"])
         trees = promotion(FIRST, row["model_version"])["model"]
         values = boosting.values_of(features.select(FEATURES))
-        odds = float(boosting.contributions(trees, values).sum())
+        odds = float(boosting.Trees(trees).contributions(values).sum())
         assert odds == pytest.approx(np.log(row["score"] / (1 - row["score"])), abs=1e-4)
 
 
