@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from convergence.serving.assignment import sample_ratio_p
-from convergence.serving.canary import Guards, ks_distance
+from convergence.serving.canary import Guards, distance
 
 BROKEN_SPLIT = 0.001
 
@@ -29,8 +29,7 @@ class Experiment:
     """A trial so far.
 
     `rates`: a row per variant with `variant`, `units` (different ones), and the shares of its answers that `failed`,
-    were `invalid` or `slow`. `distance`: Kolmogorov-Smirnov, of the variants' scores; None until both gave
-    some.
+    were `invalid` or `slow`. `distance`: of the variants' scores; None until both gave some.
     """
 
     rates: pl.DataFrame
@@ -44,9 +43,7 @@ class Experiment:
         return self.split_p < BROKEN_SPLIT
 
 
-def experiment(
-    folder: Path, name: str, shares: Mapping[str, float], since: date, guards: Guards | None = None
-) -> Experiment:
+def experiment(folder: Path, name: str, shares: Mapping[str, float], since: date) -> Experiment:
     """Read a trial from the exposure log in `folder`; lines that a killed server left torn are passed over.
 
     Args:
@@ -54,29 +51,27 @@ def experiment(
         name: of the experiment.
         shares: variant -> weight, as it was assigned by.
         since: the day that it began.
-        guards: what counts as slow.
     """
     files = [file for file in sorted(folder.glob("*.jsonl")) if file.stem >= str(since)]
     found = pl.concat([pl.LazyFrame(schema=_LINES), *map(_lines, files)]).filter(pl.col("experiment") == name)
-    slow = (guards or Guards()).slow
     rates = (
         found.group_by("variant")
         .agg(
             units=pl.col("unit").n_unique(),
             failed=(pl.col("outcome") == "failed").mean(),
             invalid=(pl.col("outcome") == "invalid").mean(),
-            slow=(pl.col("seconds") > slow).mean(),
+            slow=(pl.col("seconds") > Guards.slow).mean(),
         )
         .sort("variant")
     )
     scores = found.select("variant", "score").drop_nulls()
     counted, scored = pl.collect_all([rates, scores])
-    given = [scored.filter(pl.col("variant") == v)["score"].to_numpy() for v in ("challenger", "champion")]
+    mine, theirs = (scored.filter(pl.col("variant") == v)["score"].to_numpy() for v in ("challenger", "champion"))
     return Experiment(
         counted,
         shares,
         sample_ratio_p(dict(counted.select("variant", "units").iter_rows()), shares),
-        ks_distance(*given) if all(map(len, given)) else None,
+        distance(mine, theirs) if len(mine) and len(theirs) else None,
     )
 
 
