@@ -123,7 +123,7 @@ class Trees:
 
     def margins(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Log odds of (n, k) features in the model's order, NaN missing; raises ModelError as `predict`."""
-        return self._predict(values, output_margin=True).astype(np.float64)
+        return self._loaded[0].inplace_predict(values, predict_type="margin").astype(np.float64)
 
     def contributions(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         """Exact SHAP values of the log odds (TreeSHAP, Lundberg et al., Nature MI 2020), by XGBoost.
@@ -137,13 +137,10 @@ class Trees:
         Raises:
             ModelError: the text is not a whole XGBoost JSON model.
         """
-        return self._predict(values, pred_contribs=True)
-
-    def _predict(self, values: NDArray[np.float32], **what: bool) -> NDArray[np.float32]:
         import xgboost
 
         booster, names = self._loaded
-        return booster.predict(xgboost.DMatrix(values, feature_names=names, nthread=self.nthread), **what)
+        return booster.predict(xgboost.DMatrix(values, feature_names=names, nthread=self.nthread), pred_contribs=True)
 
     @cached_property
     def _loaded(self) -> "tuple[Booster, list[str]]":
