@@ -198,8 +198,8 @@ def section(*, quick: bool) -> Section:
         "is one transaction: its 35 features are computed from the states of its customer and terminal, scored by 300 "
         "trees of depth 6 and a network in ONNX Runtime, and logged. Features that take longer than 20 ms are "
         "answered by defaults. Reasons are the exact SHAP values of the trees. Reference: a route of the same server "
-        f"that reads the same body and does nothing. Client: `http.client`, {CLIENTS} kept connections, latency counted from when "
-        "a request was due, so a server that falls behind is charged for it. Rates rise by 20 %; server, client and "
+        f"that reads the same body and does nothing. Client: `http.client`, {CLIENTS} kept connections, latency counted "
+        "from when a request was due, so a server that falls behind is charged for it. Rates rise by 20 %; server, client and "
         "Redis share the machine.",
         rows,
     )
