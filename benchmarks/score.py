@@ -203,10 +203,10 @@ def section(*, quick: bool) -> Section:
         f"One uvicorn worker in a process of its own, the embedded Redis, 40 days of the fraud use case. Each request "
         "is one transaction: its 35 features are computed from the states of its customer and terminal, scored by 300 "
         f"trees of depth 6 and a network in ONNX Runtime, and logged; {TRACED:.0%} of the requests are traced. "
-        "Features that take longer than 20 ms are answered by defaults. Reference: a route of the same server that reads "
-        f"the same body and does nothing. Client: `http.client`, {CLIENTS} kept connections, latency counted from when "
-        "a request was due, so a server that falls behind is charged for it. Rates rise by 20 %; server, client and "
-        "Redis share the machine.",
+        "Features that take longer than 20 ms are answered by defaults. Reference: a route of the same server that "
+        f"reads the same body and does nothing. Client: `http.client`, {CLIENTS} kept connections, latency counted "
+        "from when a request was due, so a server that falls behind is charged for it. Rates rise by 20 %; "
+        "server, client and Redis share the machine.",
         rows,
     )
 
