@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -194,12 +196,16 @@ def report(instance: dg.DagsterInstance, events: Iterable[Any]) -> None:
             instance.report_runless_asset_event(event)
 
 
-def overdue_when_silent(defs: dg.Definitions, topics: Iterable[Topic]) -> dg.Definitions:
-    """The same definitions, with a freshness policy on the raw tables of topics that declare `silent_after`.
+def overdue_when_silent(
+    defs: dg.Definitions, topics: Iterable[Topic], promised: Mapping[str, timedelta] = MappingProxyType({})
+) -> dg.Definitions:
+    """The same definitions, with a freshness policy on raw tables of topics with `silent_after`, and on those promised.
 
-    Only for deployments with a live source: the policy runs on the wall clock, and history would be overdue for ever.
+    `promised` are tables with the time after which they are overdue; half as long again, and they have failed. Only for
+    deployments with a live source: the policy runs on the wall clock, and history would be overdue for ever.
     """
     limits = {key_of(t.table): t.silent_after for t in topics if t.silent_after}
+    limits |= {key_of(table): limit for table, limit in promised.items()}
 
     def limited(spec: dg.AssetSpec) -> dg.AssetSpec:
         limit = limits[spec.key]

@@ -17,6 +17,8 @@ from resources.arrivals import Sources
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
 from resources.online import Online
+from resources.published import Published
+from resources.reports import Reports
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,6 +30,7 @@ class Settings(BaseSettings):
 
     home: Path = ROOT / ".convergence"
     data: Path | None = None  # published data sets; default: ../shared/data beside the repository, if it is there
+    creditcard: Path | None = None  # the whole creditcard.csv, instead of the sample among the published data sets
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
     kafka: str | None = None  # bootstrap servers of a Kafka cluster; none: drop folders only
     redis: str | None = None  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
@@ -66,7 +69,6 @@ def settings() -> Settings:
     """The settings of this process."""
     # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    os.environ.setdefault("DO_NOT_TRACK", "1")  # Evidently reports its use otherwise
     try:
         here = Settings()
     except ValidationError as error:
@@ -109,7 +111,12 @@ def resources(here: Settings) -> dict[str, Any]:
             collector=here.otlp,
         ),
         "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
+        "published": Published(
+            folder=str(here.data or ROOT.parent / "shared" / "data"),
+            instead={"fraud/creditcard_10k.parquet": str(here.creditcard)} if here.creditcard else {},
+        ),
         "online": Online(url=here.redis, home=str(here.home)),
+        "reports": Reports(home=str(here.home)),
         "experiments": Experiments(
             tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db",
             artifacts=f"{here.home}/mlflow/artifacts",

@@ -5,11 +5,12 @@ days it covers; each day gets its own data version, provenance and check result;
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -40,10 +41,11 @@ Describe = Callable[[pl.DataFrame], Mapping[str, Any]]
 
 
 class Described(NamedTuple):
-    """Rows, and for each partition what its event says beside what `describe` reads from them: it is not data."""
+    """Rows with what they do not say themselves: metadata by partition, and where they come from if from no table."""
 
     rows: pl.DataFrame
-    metadata: Mapping[str, Mapping[str, Any]]
+    metadata: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    origins: Sequence[str] = ()
 
 
 Body = Callable[..., pl.DataFrame | pl.LazyFrame | Described]
@@ -131,10 +133,12 @@ def lake_asset(
             with failures():
                 base = run.base()
                 made = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()})
-                rows, told = made if isinstance(made, Described) else (made, {})
-                judged = judge(contract, rows.lazy().collect(), run.keys)
+                made = made if isinstance(made, Described) else Described(made.lazy().collect())
+                if made.origins:
+                    run.provenance = replace(run.provenance, origins=made.origins)
+                judged = judge(contract, made.rows, run.keys)
             with held_open(context.instance):
-                yield from run.events(judged, base, describe, told)
+                yield from run.events(judged, base, describe, made)
 
         body.__name__, body.__doc__ = fn.__name__, fn.__doc__
         return dg.asset(
@@ -211,11 +215,7 @@ class _Run:
         return self.lake.newest().generation(up) != mine.generation  # it was switched after this run had read it
 
     def events(
-        self,
-        judged: Judged,
-        base: DeltaTable | None,
-        describe: Describe | None,
-        told: Mapping[str, Mapping[str, Any]],
+        self, judged: Judged, base: DeltaTable | None, describe: Describe | None, made: Described
     ) -> Iterator[Any]:
         """Write the good partitions, quarantine the bad ones, and report each; raises Failure if any was bad."""
         good, bad = judged.good, judged.bad
@@ -228,7 +228,7 @@ class _Run:
                 "dagster/partition_row_count" if key else "dagster/row_count": frame.height,
                 "data_origin": ", ".join(self.provenance.origins) or "made here",
                 **(describe(frame) if describe and frame.height else {}),
-                **told.get(key, {}),
+                **made.metadata.get(key, {}),
             }
             for key, frame in good.items()
         }

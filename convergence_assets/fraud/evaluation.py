@@ -8,9 +8,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from convergence.models import boosting, metrics, splits, stored
+from convergence.models import metrics, splits, stored
 from convergence_assets.fraud.contracts import FraudEvaluation
-from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.fraud.gate import scored
 from convergence_assets.fraud.training import (
     DELAY_DAYS,
@@ -21,6 +20,7 @@ from convergence_assets.fraud.training import (
     feature_ins,
     known_labels,
     logged,
+    matrix,
     trees,
 )
 from convergence_assets.partitions import weekly
@@ -45,7 +45,7 @@ def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFr
     week = splits.evaluation_rows(labelled, as_of)
     tested = splits.remove_known_compromised(week, labelled, as_of=as_of, delay=DELAY_DAYS, known_days=PROTOCOL_DAYS)
     seven = splits.training_rows(known_labels(features, labels, as_of), as_of, days=PROTOCOL_DAYS, delay=DELAY_DAYS)
-    protocol = trees(seven).margins(boosting.values_of(tested.select(MODEL_INPUT)))
+    protocol = trees(matrix(seven), json.loads(model["parameters"]))
     candidates = stored.load(model["candidates"], sha256=stored.digest(model["candidates"]), outputs=CANDIDATES)
     rivals = candidates.outputs_of_rows(tested, CANDIDATES)
     ours = scored(model, tested)
@@ -73,7 +73,7 @@ def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFr
         "cost_curve": json.dumps(metrics.cost_curve(label, score, ours["amount"], alert_cost=ALERT_COST).to_dicts()),
         **{
             f"{name}_7d": value
-            for name, value in judged(tested.with_columns(score=protocol)).items()
+            for name, value in judged(tested.with_columns(score=protocol.margins(matrix(tested).values))).items()
             if not name.endswith(("_low", "_high"))
         },
     }

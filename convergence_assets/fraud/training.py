@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
+from functools import partial
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import polars as pl
 
+from convergence.errors import ModelError
 from convergence.features.point_in_time import point_in_time_join
 from convergence.models import boosting, ensemble, explanation, linear, network, scaling, splits, stored
 from convergence_assets.fraud.arrivals import LABEL_DELAY
@@ -24,7 +26,7 @@ TRAINING_DAYS, GATE_DAYS = 84, 7
 DELAY_DAYS = LABEL_DELAY.days
 NEWER_DAYS = 14  # of the training window: they judge the members, fit their stack and calibrate what is served
 
-# Chosen on the test weeks of 2018-05-16 to 07-04, whose labels precede every week that is judged.
+# In use until fraud_parameters finds better ones: chosen by hand on the test weeks of 2018-05-16 to 07-04.
 SEED, ROUNDS = 7, 150
 PARAMETERS: Mapping[str, Any] = {
     "max_depth": 5,
@@ -52,33 +54,50 @@ def known_labels(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> p
     return joined.filter(pl.col("is_fraud").is_not_null()).sort("event_time", "transaction_id")
 
 
-def trees(rows: pl.DataFrame) -> boosting.Trees:
-    """Boosted trees of is_fraud on the model's features."""
-    features, label = rows.select(MODEL_INPUT), rows["is_fraud"]
-    model = boosting.fit(features, label, rounds=ROUNDS, params=PARAMETERS, seed=SEED, nthread=2)
+def in_use() -> dict[str, Any]:
+    """The parameters of the trees that were chosen by hand."""
+    return {**PARAMETERS, "rounds": ROUNDS}
+
+
+def trees(rows: ensemble.Rows, parameters: Mapping[str, Any], *, grown_from: str | None = None) -> boosting.Trees:
+    """Boosted trees on rows of the model's features, or more of those of a model; `rounds` is among the parameters."""
+    others = {name: value for name, value in parameters.items() if name not in ("rounds", "seed")}
+    features = pl.DataFrame(rows.values, schema=list(MODEL_INPUT)).fill_nan(None)
+    weight = None if (rows.weight == 1).all() else rows.weight
+    model = boosting.fit(
+        features,
+        pl.Series(rows.label),
+        rounds=parameters["rounds"],
+        params=others,
+        weight=weight,
+        grown_from=grown_from,
+        seed=SEED,
+        nthread=2,
+    )
     return boosting.Trees(model, nthread=2)
 
 
-def fit(rows: pl.DataFrame) -> ensemble.Fitted:
-    """The model of is_fraud on labelled feature rows in time order, decided from them alone."""
+def matrix(rows: pl.DataFrame) -> ensemble.Rows:
+    """Labelled feature rows as models take them."""
+    return ensemble.Rows(
+        boosting.values_of(rows.select(MODEL_INPUT)),
+        rows["is_fraud"].to_numpy(),
+        rows["event_date"].to_numpy(),
+        np.ones(rows.height),
+    )
+
+
+def fit(rows: pl.DataFrame, parameters: Mapping[str, Any] | None = None) -> ensemble.Fitted:
+    """The model of is_fraud on labelled feature rows in time order, decided from them alone; None: `in_use`."""
     return ensemble.fit(
-        ensemble.Rows(
-            boosting.values_of(rows.select(MODEL_INPUT)),
-            rows["is_fraud"].to_numpy(),
-            rows["event_date"].to_numpy(),
-            np.ones(rows.height),
-        ),
-        {"xgboost": _trees, "network": _network, "linear": _linear},
+        matrix(rows),
+        {"xgboost": partial(trees, parameters=parameters or in_use()), "network": _network, "linear": _linear},
         MODEL_INPUT,
         newer_days=NEWER_DAYS,
         false_positive_rate=FALSE_POSITIVES,
         repetitions=50,
         seed=SEED,
     )
-
-
-def _trees(rows: ensemble.Rows) -> boosting.Trees:
-    return trees(pl.DataFrame(rows.values, schema=list(MODEL_INPUT)).fill_nan(None).with_columns(is_fraud=rows.label))
 
 
 def _network(rows: ensemble.Rows) -> network.Network:
@@ -91,15 +110,20 @@ def _linear(rows: ensemble.Rows) -> linear.Linear:
     return linear.fit(few.values, few.label, few.weight, scaling.fit(few.values))
 
 
-def train(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> dict[str, Any]:
+def train(
+    features: pl.DataFrame, labels: pl.DataFrame, as_of: date, parameters: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The model as of a date: one row of FraudModel. The newest GATE_DAYS of known labels are kept from the fit.
+
+    `parameters` are those of the trees; None: `in_use`.
 
     Raises:
         ModelError: the ONNX graph does not give the trained model's scores, or SHAP values do not add up.
     """
     known = known_labels(features, labels, as_of)
     rows = splits.training_rows(known, as_of, days=TRAINING_DAYS, delay=DELAY_DAYS + GATE_DAYS)
-    fitted = fit(rows)
+    parameters = parameters or in_use()
+    fitted = fit(rows, parameters)
     sample = rows.gather_every(max(1, rows.height // CHECKED_ROWS)).select(MODEL_INPUT)
     onnx, difference = ensemble.checked_onnx(fitted.served, MODEL_INPUT, boosting.values_of(sample))
     explaining = fitted.members["xgboost"]  # reasons are the trees', whatever serves
@@ -118,7 +142,7 @@ def train(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> dict[str
         "training_last_day": rows["event_date"].max(),
         "training_rows": rows.height,
         "training_frauds": int(rows["is_fraud"].sum()),
-        "parameters": json.dumps({**PARAMETERS, "rounds": ROUNDS, "seed": SEED}),
+        "parameters": json.dumps({**parameters, "seed": SEED}),
         "report": json.dumps(
             {
                 "served": fitted.chosen,
@@ -131,6 +155,17 @@ def train(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> dict[str
             }
         ),
     }
+
+
+def parameters_as_of(found: pl.DataFrame, as_of: date) -> dict[str, Any]:
+    """The newest of the FraudParameters rows that were found by a date. Raises ModelError where there are none."""
+    known = found.filter(pl.col("event_date") <= as_of).sort("event_date")
+    if known.is_empty():
+        raise ModelError(
+            f"no parameters as of {as_of}: expected a row of fraud/fraud_parameters of that date or before, found "
+            f"{found['event_date'].to_list()}; materialize fraud/fraud_parameters"
+        )
+    return json.loads(known["parameters"][-1])
 
 
 def model_card(rows: pl.DataFrame) -> dict[str, Any]:
@@ -207,16 +242,23 @@ def feature_ins(first: int, last: int, **more: dg.AssetIn) -> dict[str, dg.Asset
 @lake_asset(
     contract=FraudModel,
     partitions_def=MODEL_WEEKS,
-    ins=feature_ins(_WEEKS_BACK, -2),  # through the last day whose labels are all known
+    ins=feature_ins(  # through the last day whose labels are all known
+        _WEEKS_BACK,
+        -2,
+        fraud_parameters=dg.AssetIn(key_prefix="fraud", partition_mapping=dg.AllPartitionMapping()),
+    ),
     describe=model_card,
     required_resource_keys={"experiments"},
-    code_version="2",
+    code_version="3",
     kinds={"xgboost", "mlflow"},
     tags={"layer": "model"},
     **KEYS,
 )
 def fraud_model(
-    context: dg.AssetExecutionContext, transaction_features: pl.LazyFrame, labels: pl.LazyFrame
+    context: dg.AssetExecutionContext,
+    transaction_features: pl.LazyFrame,
+    labels: pl.LazyFrame,
+    fraud_parameters: pl.LazyFrame,
 ) -> Described:
     """Fraud model of each week, as of its date.
 
@@ -224,8 +266,8 @@ def fraud_model(
     model: an ONNX graph with its signature, opened by its hash. Never rebuilt by itself: a person, a schedule or drift
     decides.
     """
-    features, known = transaction_features.collect(), labels.collect()
-    models = [train(features, known, as_of) for as_of in weeks(context)]
+    features, known, found = transaction_features.collect(), labels.collect(), fraud_parameters.collect()
+    models = [train(features, known, as_of, parameters_as_of(found, as_of)) for as_of in weeks(context)]
     runs = logged(
         context,
         models,

@@ -19,8 +19,11 @@ KINDS = {
     *("kafka", "polars", "pandas", "deltalake", "duckdb", "dbt", "mlflow", "pytorch", "scikitlearn", "xgboost"),
     *("redis", "spark", "qdrant", "postgres", "bronze", "silver", "gold", "report", "file", "python"),
 }
-LAYERS = {"topic", "raw", "dataset", "feature", "model", "release", "evaluation", "prediction", "operations"}
-PARTS = {"models", "monitoring"}  # of a use case that is too large for one group
+PARTS = {"creditcard", "models", "monitoring"}  # of a use case that is too large for one group
+LAYERS = {
+    *("topic", "raw", "dataset", "feature", "model", "release", "evaluation", "prediction", "monitoring"),
+    "operations",
+}
 SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
 

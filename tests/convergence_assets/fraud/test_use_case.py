@@ -1,9 +1,10 @@
 """The use case as it runs: from files in the drop folder to scores, in process, on a small simulated history."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -15,8 +16,9 @@ from convergence.lake.manifests import manifest, states
 from convergence.lake.tables import Lake
 from convergence.models import release_log, stored
 from convergence.models.ensemble import Fitted
+from convergence.models.tuning import Range
 from convergence.versions.audit import AuditLog
-from convergence_assets.fraud import definitions, gate, training
+from convergence_assets.fraud import definitions, gate, parameters, training
 from convergence_assets.fraud.arrivals import FIRST_DAY, LAST_DAY, TOPIC
 from convergence_assets.fraud.release import RELEASABLE
 from convergence_assets.fraud.training import fit
@@ -30,7 +32,9 @@ DERIVED = {
     "transactions": (str(FIRST_DAY), "2018-07-25"),
     "labels": (str(FIRST_DAY), "2018-07-25"),
     "transaction_features": ("2018-06-06", "2018-07-25"),
+    "fraud_parameters": ("2018-07-11", "2018-07-11"),
     "fraud_model": (WEEK, WEEK),
+    "fraud_updated_model": (WEEK, WEEK),
     "fraud_promotions": (WEEK, WEEK),
     "fraud_evaluation": (WEEK, WEEK),
     "fraud_champions": SCORED,
@@ -76,6 +80,9 @@ class House:
 def few_rounds() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "ROUNDS", 20)
+        patch.setattr(parameters, "TRIALS", 2)
+        patch.setattr(parameters, "FOLDS", 1)
+        patch.setitem(parameters.SPACE, "rounds", Range(10, 30))
         yield
 
 
@@ -108,7 +115,7 @@ def test_an_asset_materializes_and_all_its_checks_pass(
     assert results[asset].success
     assert {e.check_name for e in evaluations} == {
         "contract",
-        *(["leakage"] if asset == "transaction_features" else []),
+        *{"transaction_features": ["leakage"], "fraud_promotions": ["gate"]}.get(asset, []),
     }
     assert [e for e in evaluations if not e.passed] == []
 
@@ -270,14 +277,16 @@ def test_batch_follows_what_people_release_from_the_next_day_on(
     assert reproduced("fraud/fraud_champions@2018-07-26")
 
 
-def inverted(rows: pl.DataFrame) -> Fitted:
-    return fit(rows.with_columns(~pl.col("is_fraud")))
+def inverted(rows: pl.DataFrame, parameters: Mapping[str, Any]) -> Fitted:
+    return fit(rows.with_columns(~pl.col("is_fraud")), parameters)
 
 
-def test_a_week_that_nobody_may_serve_has_a_promotions_partition_without_rows(house: House, ready: House) -> None:
+def test_a_week_that_nobody_may_serve_has_a_promotions_partition_without_rows_and_stops_what_follows(
+    house: House, ready: House
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gate, "decide", lambda *_: None)
-        assert house.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
+        assert not house.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
     assert str(house.rows("fraud_promotions")["valid_from"].max()) == WEEK
     assert states(house.lake, ["fraud/fraud_promotions"])["fraud/fraud_promotions"][NEXT_WEEK].rows == 0
 
