@@ -32,10 +32,11 @@ from convergence_assets.fraud.arrivals import TOPIC
 from convergence_assets.fraud.features import transaction_rows
 from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
 from convergence_assets.fraud.release import RELEASABLE
-from resources.environments import ROOT, settings
+from resources.environments import ROOT, Settings, settings
 
 TITLE = "Scores over HTTP"
 RATE, CLIENTS = 200, 16
+TRACED = Settings.model_fields["traced"].default
 LAST = date(2018, 8, 31)
 SCORE, EMPTY = "/v1/fraud/score", "/empty"
 
@@ -86,8 +87,11 @@ def champion(rows: int = 20_000) -> Ensemble:
     return Ensemble({"xgboost": boosting.Trees(trees), "network": layers}, np.array([0.5, 0.5]), platt)
 
 
-def serve(home: str, port: int, traced: float = 0.05) -> None:
-    """A server with one worker, as `convergence serve` starts it, and an empty route with the same body."""
+def serve(home: str, port: int, traced: float) -> None:
+    """A server with one worker, as `convergence serve` starts it, and an empty route with the same body.
+
+    `traced`: share of requests.
+    """
     import uvicorn
     from fastapi import Response
     from fastapi.responses import JSONResponse
@@ -115,12 +119,12 @@ def serve(home: str, port: int, traced: float = 0.05) -> None:
 
 
 @contextmanager
-def server(home: Path) -> Iterator[int]:
+def server(home: Path, traced: float = TRACED) -> Iterator[int]:
     """The port of a server in a process of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    program = f"from benchmarks.score import serve; serve({str(home)!r}, {port})"
+    program = f"from benchmarks.score import serve; serve({str(home)!r}, {port}, {traced})"
     with subprocess.Popen([sys.executable, "-W", "ignore", "-c", program], cwd=ROOT) as process:
         try:
             while not _listening(port):
@@ -199,6 +203,13 @@ def section(*, quick: bool) -> Section:
             highest, rate = 0.0, float(RATE)
             while np.quantile(latencies(port, SCORE, bodies, rate, seconds)[0], 0.99) < 0.1:
                 highest, rate = rate, rate * 1.2
+        with server(home, 0) as none, server(home) as some, server(home, 1) as every:
+            medians: dict[int, list[float]] = {none: [], some: [], every: []}
+            for _ in range(turns):
+                for port, times in medians.items():
+                    times.append(float(np.median(latencies(port, SCORE, bodies, RATE, seconds)[0])))
+    traced = {port: np.divide(medians[port], medians[none]) for port in (some, every)}
+    costs = [f"{np.median(r):.2f} ({r.min():.2f}-{r.max():.2f})" for r in traced.values()]
     ours, empty, reasoned = (np.concatenate(found[what]) * 1e3 for what in ("score", "empty", "reasons"))
     ratio, spread = _beside(found["score"], found["empty"])
     slow = bool(np.quantile(ours, 0.99) > 10)
@@ -213,17 +224,19 @@ def section(*, quick: bool) -> Section:
             "",
         ),
         Row("answered on defaults at that rate", f"{np.mean(shares):.2%}", "", "", ""),
+        Row(f"median with {TRACED:.0%} of requests traced, beside none", "", "", costs[0], ""),
+        Row("median with all requests traced, beside none", "", "", costs[1], ""),
         Row("highest rate with p99 < 100 ms", f"{highest:.0f} requests/s", "", "", ""),
     ]
     return Section(
         TITLE,
         f"One uvicorn worker in a process of its own, the embedded Redis, 40 days of the fraud use case. Each request "
         "is one transaction: its 35 features are computed from the states of its customer and terminal, scored by 300 "
-        "trees of depth 6 and a network in ONNX Runtime, and logged; one request in twenty is traced. Features that "
-        "take longer than 20 ms are answered by defaults. Reasons are the exact SHAP values of the trees. Reference: a "
-        f"route of the same server that reads the same body and does nothing. Client: `http.client`, {CLIENTS} kept "
-        "connections, latency counted from when a request was due, so a server that falls behind is charged for it. "
-        "Rates rise by 20 %; server, client and Redis share the machine.",
+        f"trees of depth 6 and a network in ONNX Runtime, and logged; {TRACED:.0%} of the requests are traced. Features "
+        "that take longer than 20 ms are answered by defaults. Reasons are the exact SHAP values of the trees. "
+        f"Reference: a route of the same server that reads the same body and does nothing. Client: `http.client`, "
+        f"{CLIENTS} kept connections, latency counted from when a request was due, so a server that falls behind is "
+        "charged for it. Rates rise by 20 %; server, client and Redis share the machine.",
         rows,
     )
 
