@@ -16,7 +16,7 @@ from convergence.errors import ContractBroken
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.models.metrics import base_rate_average_precision
 from convergence_assets.fraud.contracts import Time
-from resources.lake import lake_asset
+from resources.lake import Described, lake_asset
 
 FILE = "fraud/creditcard_10k.parquet"  # all frauds and 9,508 genuine rows; CONVERGENCE_CREDITCARD gives the whole file
 FRAUDS, GENUINE = 492, 284_315  # of the whole file, as published
@@ -128,7 +128,6 @@ def balance(rows: pl.DataFrame) -> dict[str, Any]:
 @lake_asset(
     contract=CreditcardTransaction,
     describe=balance,
-    origin=origin,
     metadata={"published": FILE},
     required_resource_keys={"published"},
     code_version="1",
@@ -136,10 +135,11 @@ def balance(rows: pl.DataFrame) -> dict[str, Any]:
     tags={"layer": "dataset", "not_partitioned": "two-days-without-a-calendar"},
     **ABOUT,
 )
-def creditcard_transactions(context: dg.AssetExecutionContext) -> pl.DataFrame:
+def creditcard_transactions(context: dg.AssetExecutionContext) -> Described:
     """Real card transactions of two days in September 2013.
 
     Grain: transaction. The published sample, or the whole creditcard.csv where CONVERGENCE_CREDITCARD names it. Has
     neither cards nor terminals: 28 principal components, time and amount.
     """
-    return transactions(read(context.resources.published.path(FILE)))
+    rows = transactions(read(context.resources.published.path(FILE)))
+    return Described(rows, origins=[origin(rows)])

@@ -19,11 +19,12 @@ from convergence_assets.fraud.training import (
     SEED,
     feature_ins,
     known_labels,
+    logged,
     matrix,
     trees,
 )
 from convergence_assets.partitions import weekly
-from resources.lake import lake_asset
+from resources.lake import Described, lake_asset
 
 TEST_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 8))  # the Handbook's, whose labels are all known at the end
 PROTOCOL_DAYS = 7
@@ -135,7 +136,7 @@ def fraud_evaluation(
     fraud_model: pl.LazyFrame,
     transaction_features: pl.LazyFrame,
     labels: pl.LazyFrame,
-) -> pl.DataFrame:
+) -> Described:
     """Walk-forward evaluation: each model on the week after its date.
 
     The Handbook's prequential protocol: delay 7 days, test 7, cards known to be compromised removed. Beside the model
@@ -146,13 +147,11 @@ def fraud_evaluation(
     rows = [
         evaluate(model, features, known) for model in fraud_model.sort("event_date").collect().iter_rows(named=True)
     ]
-    for row in rows:
-        numbers = {k: v for k, v in row.items() if isinstance(v, int | float)}
-        context.resources.experiments.log(
-            "fraud_evaluation",
-            row["model_version"],
-            parameters={"test_week": row["event_date"]},
-            metrics=numbers,
-            files={},
-        )
-    return pl.DataFrame(rows)
+    runs = logged(
+        context,
+        rows,
+        parameters=lambda row: {"test_week": row["event_date"]},
+        metrics=lambda row: {k: v for k, v in row.items() if isinstance(v, int | float)},
+        files=lambda _: {},
+    )
+    return Described(pl.DataFrame(rows), runs)

@@ -1,7 +1,7 @@
 """A model per week as of its date: trees, a network and a linear model, their stack or the best of them, calibrated."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, date, datetime, time
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from convergence_assets.fraud.arrivals import LABEL_DELAY
 from convergence_assets.fraud.contracts import FraudModel
 from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.partitions import weekly, window
-from resources.lake import lake_asset
+from resources.lake import Described, lake_asset
 
 MODEL_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 29))
 
@@ -40,7 +40,7 @@ THINNED = 16  # the network and the linear member see every 16th genuine transac
 FALSE_POSITIVES = 0.005  # share of genuine transactions that an alert's threshold lets pass
 CHECKED_ROWS = 1_000  # rows on which the ONNX graph must give the trained model's scores
 
-KEYS = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]}
+KEYS = {"key_prefix": "fraud", "group_name": "fraud_models", "owners": ["team:fraud"]}
 ROW = ("event_date", "transaction_id")
 _WEEKS_BACK = -((TRAINING_DAYS + GATE_DAYS + DELAY_DAYS) // 7)
 
@@ -204,6 +204,28 @@ def model_card(rows: pl.DataFrame) -> dict[str, Any]:
     }
 
 
+def logged(
+    context: dg.AssetExecutionContext, rows: Sequence[Mapping[str, Any]], **what: Callable[[Mapping[str, Any]], Any]
+) -> dict[str, dict[str, Any]]:
+    """A run in MLflow for each row, tagged with the run of Dagster; metadata that names it, by partition.
+
+    `what`: arguments of `Experiments.log`, from a row.
+    """
+    name = context.asset_key.path[-1]
+    tags = {"dagster.run_id": context.run_id, "dagster.asset": context.asset_key.to_user_string()}
+    return {
+        str(row["event_date"]): {
+            "mlflow_run": context.resources.experiments.log(
+                name,
+                row["model_version"],
+                tags={**tags, "dagster.partition": str(row["event_date"])},
+                **{argument: of(row) for argument, of in what.items()},
+            )
+        }
+        for row in rows
+    }
+
+
 def weeks(context: dg.AssetExecutionContext) -> list[date]:
     """The as-of dates of a run."""
     return [date.fromisoformat(key) for key in context.partition_keys]
@@ -237,7 +259,7 @@ def fraud_model(
     transaction_features: pl.LazyFrame,
     labels: pl.LazyFrame,
     fraud_parameters: pl.LazyFrame,
-) -> pl.DataFrame:
+) -> Described:
     """Fraud model of each week, as of its date.
 
     Trained on labels known at the start of the date; the newest week of them is kept for the gate. The row is the
@@ -246,12 +268,11 @@ def fraud_model(
     """
     features, known, found = transaction_features.collect(), labels.collect(), fraud_parameters.collect()
     models = [train(features, known, as_of, parameters_as_of(found, as_of)) for as_of in weeks(context)]
-    for row in models:
-        context.resources.experiments.log(
-            "fraud_model",
-            row["model_version"],
-            parameters={**json.loads(row["parameters"]), "served": json.loads(row["report"])["served"]},
-            metrics={k: row[k] for k in ("training_rows", "training_frauds", "alert_threshold")},
-            files={"model.json": row["model"], "report.json": row["report"]},
-        )
-    return pl.DataFrame(models)
+    runs = logged(
+        context,
+        models,
+        parameters=lambda row: {**json.loads(row["parameters"]), "served": json.loads(row["report"])["served"]},
+        metrics=lambda row: {k: row[k] for k in ("training_rows", "training_frauds", "alert_threshold")},
+        files=lambda row: {"model.json": row["model"], "report.json": row["report"]},
+    )
+    return Described(pl.DataFrame(models), runs)
