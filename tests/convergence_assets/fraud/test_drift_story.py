@@ -1,7 +1,8 @@
 """From a shifted day to another champion or the same: real assets, checks, sensor, gate, release log and canary."""
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -22,6 +23,7 @@ from convergence.serving.canary import Canary
 from convergence.versions.audit import AuditLog
 from convergence_assets.fraud import gate, inference, monitoring, profiles, training
 from convergence_assets.fraud.arrivals import DAILY
+from convergence_assets.fraud.parameters import SEARCHED
 from convergence_assets.fraud.release import RELEASABLE
 from resources.lake import LakeIOManager
 from sensors.drift import drift_sensor
@@ -36,11 +38,11 @@ NO_EXPERIMENTS = dg.ResourceDefinition.hardcoded_resource(SimpleNamespace(log=la
 honest = training.fit
 
 
-def poisoned(rows: pl.DataFrame) -> ensemble.Fitted:
+def poisoned(rows: pl.DataFrame, parameters: Mapping[str, Any]) -> ensemble.Fitted:
     """A model of labels of which one in twenty is wrong, chosen by somebody who wants frauds to pass."""
     frauds_first = rows["is_fraud"].cast(pl.Int8) + pl.Series(np.random.default_rng(0).random(rows.height) * 0.5)
     wrong = frauds_first.rank("ordinal", descending=True) <= rows.height // 20
-    return honest(rows.with_columns(pl.col("is_fraud") ^ wrong))
+    return honest(rows.with_columns(pl.col("is_fraud") ^ wrong), parameters)
 
 
 @dataclass
@@ -53,17 +55,17 @@ class House:
     answered: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        def given(name: str) -> dg.AssetSpec:
+        def given(name: str, days: dg.PartitionsDefinition = DAILY) -> dg.AssetSpec:
             table = {"dagster/table_name": f"fraud/{name}"}
-            return dg.AssetSpec(["fraud", name], partitions_def=DAILY, metadata=table).with_io_manager_key("lake")
+            return dg.AssetSpec(["fraud", name], partitions_def=days, metadata=table).with_io_manager_key("lake")
 
         self.lake = Lake(str(self.folder))
         self.sensor = drift_sensor([monitoring.RETRAINING])
         self.resources = {"lake": LakeIOManager(root=str(self.folder)), "experiments": NO_EXPERIMENTS}
         self.definitions = dg.Definitions(
             assets=[
-                *(given("transaction_features"), given("labels")),
-                *(training.fraud_model, gate.fraud_promotions, inference.fraud_scores),
+                *(given("transaction_features"), given("labels"), given("fraud_parameters", SEARCHED)),
+                *(training.fraud_model, gate.fraud_promotions, inference.fraud_champions, inference.fraud_scores),
                 *(profiles.feature_profiles, profiles.score_profiles, profiles.score_references, monitoring.drift),
             ],
             asset_checks=[gate_check(gate.fraud_promotions), monitoring.drift_alarm],
@@ -138,11 +140,14 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         tripled = pl.when(event_date=SHIFTED).then(pl.col("amount") * 3).otherwise("amount")
         house.put("transaction_features", features.with_columns(amount=tripled))
         house.put("labels", labels)
+        in_use = json.dumps(training.in_use())
+        house.put("fraud_parameters", pl.DataFrame({"event_date": [date(2018, 7, 11)], "parameters": [in_use]}))
         for week, fit in ((WEEK, honest), (NEXT_WEEK, poisoned)):
             patch.setattr(training, "fit", fit)
             house.make("fraud_model", week)
             house.make("fraud_promotions", week)
-        house.make("fraud_scores", WEEK, NEXT_WEEK)
+        for issued in ("fraud_champions", "fraud_scores"):
+            house.make(issued, WEEK, NEXT_WEEK)
         first = house.lake.scan("fraud/fraud_model").sort("event_date").collect()["model_version"][0]
         candidate, span = RELEASABLE.candidate(house.lake, first), RELEASABLE.span(house.lake)
         release_log.promote(house.log, RELEASABLE.name, candidate, span, **WHO)
