@@ -196,11 +196,11 @@ def section(*, quick: bool) -> Section:
         TITLE,
         f"One uvicorn worker in a process of its own, the embedded Redis, 40 days of the fraud use case. Each request "
         "is one transaction: its 35 features are computed from the states of its customer and terminal, scored by 300 "
-        "trees of depth 6 and a network in ONNX Runtime, and logged. Features that take longer than 20 ms are "
-        "answered by defaults. Reasons are the exact SHAP values of the trees. Reference: a route of the same server "
-        f"that reads the same body and does nothing. Client: `http.client`, {CLIENTS} kept connections, latency counted "
-        "from when a request was due, so a server that falls behind is charged for it. Rates rise by 20 %; server, client and "
-        "Redis share the machine.",
+        "trees of depth 6 and a network in ONNX Runtime, and logged. Reasons are the exact SHAP values of the trees. "
+        "Features that take longer than 20 ms are answered by defaults. Reference: a route of the same server that "
+        f"reads the same body and does nothing. Client: `http.client`, {CLIENTS} kept connections, latency counted "
+        "from when a request was due, so a server that falls behind is charged for it. Rates rise by 20 %; server, "
+        "client and Redis share the machine.",
         rows,
     )
 
