@@ -1,10 +1,12 @@
 """Finds the use cases (folders without a leading underscore), merges them, adds resources, sensors and policy."""
 
+from collections import ChainMap
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
+from typing import Any
 
 import dagster as dg
 
@@ -13,6 +15,7 @@ from convergence.versions.united import Derive
 from resources.arrivals import overdue_when_silent
 from resources.environments import resources, settings
 from sensors.arrivals import arrival_sensor
+from sensors.drift import drift_sensor
 from sensors.reconcile import reconcile
 
 
@@ -23,22 +26,24 @@ def use_cases() -> Iterator[ModuleType]:
             yield import_module(f"convergence_assets.{found.name}.definitions")
 
 
+def declared(name: str) -> list[Any]:
+    """What each use case that has it declares under this name."""
+    return [getattr(module, name) for module in use_cases() if hasattr(module, name)]
+
+
 def topics() -> dict[str, Topic]:
     """Every topic that a use case declares as `TOPIC`."""
-    declared = [module.TOPIC for module in use_cases() if hasattr(module, "TOPIC")]
-    return {topic.name: topic for topic in declared}
+    return {topic.name: topic for topic in declared("TOPIC")}
 
 
 def united() -> dict[str, Derive]:
     """What makes each dataset that can be asked as of this moment from the same days of its topic's raw table."""
-    return {table: derive for module in use_cases() for table, derive in getattr(module, "UNITED", {}).items()}
+    return dict(ChainMap(*declared("UNITED")))
 
 
 def checks() -> list[dg.AssetChecksDefinition]:
     """Every stand-alone check: what can be run again without its asset."""
-    return [
-        c for module in use_cases() for c in module.defs.asset_checks or () if isinstance(c, dg.AssetChecksDefinition)
-    ]
+    return [c for each in declared("defs") for c in each.asset_checks or () if isinstance(c, dg.AssetChecksDefinition)]
 
 
 defs = dg.Definitions.merge(
@@ -46,10 +51,10 @@ defs = dg.Definitions.merge(
     dg.Definitions(
         resources=resources(settings()),
         jobs=[dg.define_asset_job("checks", selection=dg.AssetSelection.checks(*checks()))],
-        sensors=[arrival_sensor(topics().values()), reconcile],
+        sensors=[arrival_sensor(topics().values()), reconcile, drift_sensor(declared("RETRAINING"))],
         executor=dg.in_process_executor,  # a process per step costs seconds each
     ),
 )
 
 if settings().kafka:  # one name: Dagster refuses a module with two Definitions
-    defs = overdue_when_silent(defs, topics().values())
+    defs = overdue_when_silent(defs, topics().values(), ChainMap(*declared("FRESH")))

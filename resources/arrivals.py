@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
@@ -15,10 +17,12 @@ from convergence.errors import ConvergenceError
 from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import PartitionState, Provenance, states
 from convergence.lake.tables import Lake
+from convergence.observability.context import bind
 from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.keys import key_of
 from resources.lake import WITHOUT_EVENTS, failures
+from resources.tracing import traced
 
 CODE_VERSION = "1"
 CONTINUOUS = "continuous/"  # begins the run id of a lander that runs outside of Dagster
@@ -107,6 +111,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         },
         **asset,
     )
+    @traced
     def raw(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lake: Lake = context.resources.lake.lake
         done: dict[str, Landed] = {}
@@ -120,6 +125,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         with failures():
             held = states(lake, [topic.table])[topic.table]
         landed = sum(done.values(), Landed())
+        bind(messages=landed.messages)
         used = ", ".join(name for name, part in done.items() if part.messages) or "nothing had arrived"
         yield dg.Output(None, metadata=WITHOUT_EVENTS)
         mine = {day: state for day, state in sorted(held.items()) if state.run_id == context.run_id}
@@ -190,12 +196,16 @@ def report(instance: dg.DagsterInstance, events: Iterable[Any]) -> None:
             instance.report_runless_asset_event(event)
 
 
-def overdue_when_silent(defs: dg.Definitions, topics: Iterable[Topic]) -> dg.Definitions:
-    """The same definitions, with a freshness policy on the raw tables of topics that declare `silent_after`.
+def overdue_when_silent(
+    defs: dg.Definitions, topics: Iterable[Topic], promised: Mapping[str, timedelta] = MappingProxyType({})
+) -> dg.Definitions:
+    """The same definitions, with a freshness policy on raw tables of topics with `silent_after`, and on those promised.
 
-    Only for deployments with a live source: the policy runs on the wall clock, and history would be overdue for ever.
+    `promised` are tables with the time after which they are overdue; half as long again, and they have failed. Only for
+    deployments with a live source: the policy runs on the wall clock, and history would be overdue for ever.
     """
     limits = {key_of(t.table): t.silent_after for t in topics if t.silent_after}
+    limits |= {key_of(table): limit for table, limit in promised.items()}
 
     def limited(spec: dg.AssetSpec) -> dg.AssetSpec:
         limit = limits[spec.key]

@@ -14,7 +14,10 @@ from convergence.versions.reconcile import Node, Stale, stale_partitions
 from resources.graph import lake_nodes
 from resources.keys import key_of
 
-REBUILT = frozenset({"dataset", "feature", "embedding"})  # models and issued predictions only show that they are stale
+FROM_STREAMS = frozenset({"dataset", "feature", "embedding"})  # a log alone says what they hold
+# Profiles and drift follow features and scores by themselves, or nobody would be told of live drift. Models and issued
+# predictions only show that they are stale; what watches them waits for whoever issues them.
+REBUILT = FROM_STREAMS | {"monitoring"}
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -30,7 +33,7 @@ UNFINISHED = [
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
     required_resource_keys={"lake"},
-    description="Materializes the datasets and features whose inputs changed, and nothing else.",
+    description="Materializes the datasets, features and monitoring tables whose inputs changed, and nothing else.",
 )
 def reconcile(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Compare consumed with current content hashes; request what differs, is ready, is not running and is new."""

@@ -1,8 +1,8 @@
 """Brings everything up to date in dependency order, and tells in one table what there is now."""
 
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import dagster as dg
@@ -11,7 +11,7 @@ from rich.table import Table
 
 from convergence.arrivals.lander import Lander
 from convergence.arrivals.replay import replay
-from convergence.cli.materialize import QUIET
+from convergence.cli.materialize import QUIET, cause
 from convergence.errors import SettingsError
 from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import Provenance, states
@@ -58,6 +58,9 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
     if late := report_unrecorded(instance, lake, nodes):
         console.print(f"{late} partitions were written by a run that was interrupted; Dagster has been told")
     landed = {t.table: t for t in wanted.values()}
+    files = {
+        table_of(s.key): s.metadata["published"] for s in defs.resolve_all_asset_specs() if "published" in s.metadata
+    }
     for node in nodes:
         if report.failed:
             break  # nothing is built on what has failed
@@ -66,6 +69,12 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
             if any(source.offered(topic, lander.landed) for source in resources(here)["sources"].all):
                 request = dg.RunRequest(asset_selection=[key_of(node.table)], tags=_range(node.partitions))
                 _run(instance, node, request, report)
+            continue
+        if file := files.get(node.table):
+            if resources(here)["published"].find(file) is None:
+                console.print(f"  [bold yellow]left out[/] {node.table} and what follows: no published data, {file}")
+            elif not states(lake, [node.table])[node.table]:
+                _run(instance, node, dg.RunRequest(asset_selection=[key_of(node.table)]), report)
             continue
         stale = stale_partitions(nodes, states(lake, [n.table for n in nodes]))
         for request in run_requests([node], [s for s in stale if s.ready]):
@@ -80,16 +89,25 @@ def _confirm(instance: dg.DagsterInstance, node: Node, report: Report) -> None:
     """Run the stand-alone checks that an interrupted or failed run left without a good result."""
     graph = defs.resolve_asset_graph()
     alone = {key for check in checks() for key in check.check_keys}
-    open_checks = [k for k in graph.get_check_keys_for_assets({key_of(node.table)}) & alone if not _passed(instance, k)]
+    mine = graph.get_check_keys_for_assets({key_of(node.table)}) & alone
+    open_checks = [key for key in mine if not _passed(instance, key) and not _warned(instance, key)]
     if not open_checks or report.failed:
         return
-    tags = _range(node.partitions) | process_tag()
-    job = defs.resolve_job_def("checks")
-    job.execute_in_process(instance=instance, tags=tags, run_config=QUIET, raise_on_error=False)
+    _run_alone(instance, open_checks, _range(node.partitions))
     for check in open_checks:
-        if not _passed(instance, check):
+        if not _passed(instance, check) and not _warned(instance, check):
             report.failed.append(node.table)
             console.print(f"  [red]failed[/] check {check.name} of {node.table}: see it in `make ui`")
+
+
+def _run_alone(
+    instance: dg.DagsterInstance, keys: Iterable[dg.AssetCheckKey], tags: Mapping[str, str]
+) -> dg.ExecuteInProcessResult:
+    """Run stand-alone checks of assets that share their partitions: a run speaks of one kind."""
+    job = defs.resolve_job_def("checks").get_subset(asset_check_selection=set(keys))
+    return job.execute_in_process(
+        instance=instance, tags={**tags, **process_tag()}, run_config=QUIET, raise_on_error=False
+    )
 
 
 def run_checks(instance: dg.DagsterInstance, partition: str) -> bool:
@@ -97,26 +115,42 @@ def run_checks(instance: dg.DagsterInstance, partition: str) -> bool:
 
     Raises SettingsError for a partition that no checked asset has: a run of it would only look like a failure.
     """
-    job, graph = defs.resolve_job_def("checks"), defs.resolve_asset_graph()
-    checked = {key.asset_key for check in checks() for key in check.check_keys}
-    definitions = [d for key in checked if (d := graph.get(key).partitions_def)]
-    if not any(partition in d.get_partition_keys() for d in definitions):
+    graph = defs.resolve_asset_graph()
+    alike: dict[dg.PartitionsDefinition | None, list[dg.AssetCheckKey]] = defaultdict(list)
+    for key in sorted(key for check in checks() for key in check.check_keys):
+        alike[graph.get(key.asset_key).partitions_def].append(key)
+    having = {d: keys for d, keys in alike.items() if d is not None and partition in d.get_partition_keys()}
+    if not having:
         raise SettingsError(
             f"no asset with a stand-alone check has a partition {partition!r}: expected a date like 2018-08-01"
         )
-    tags = {"dagster/partition": partition} | process_tag()
-    result = job.execute_in_process(instance=instance, tags=tags, run_config=QUIET, raise_on_error=False)
-    evaluations = result.get_asset_check_evaluations()
-    for e in evaluations:
+    counted: Counter[str] = Counter()
+    for definition, keys in [*having.items(), (None, alike[None])]:
+        if keys:
+            tags = {"dagster/partition": partition} if definition else {}
+            counted.update(_told(_run_alone(instance, keys, tags), partition if definition else ""))
+    warnings = counted["warning"]
+    console.print(
+        f"{counted['passed']} passed, {warnings} {'warning' if warnings == 1 else 'warnings'}, "
+        f"{counted['FAILED']} failed"
+    )
+    return bool(counted) and not counted["FAILED"]
+
+
+def _told(result: dg.ExecuteInProcessResult, of: str) -> Iterator[str]:
+    """Print how each check of a run came out; yields passed, warning or FAILED for each."""
+    colours = {"passed": "green", "warning": "yellow", "FAILED": "red"}
+    for e in result.get_asset_check_evaluations():
         warned = e.severity is dg.AssetCheckSeverity.WARN
-        verdict = "[green]passed[/]" if e.passed else "[yellow]warning[/]" if warned else "[red]FAILED[/]"
-        of = partition if graph.get(e.asset_key).partitions_def else ""
-        console.print(f"{verdict} {e.asset_key.to_user_string()} {e.check_name} {of} {e.description or ''}")
-    failed = [e for e in evaluations if not e.passed and e.severity is dg.AssetCheckSeverity.ERROR]
-    passed = sum(e.passed for e in evaluations)
-    warnings = len(evaluations) - passed - len(failed)
-    console.print(f"{passed} passed, {warnings} {'warning' if warnings == 1 else 'warnings'}, {len(failed)} failed")
-    return bool(evaluations) and not failed and result.success
+        verdict = "passed" if e.passed else "warning" if warned else "FAILED"
+        console.print(
+            f"[{colours[verdict]}]{verdict}[/] {e.asset_key.to_user_string()} {e.check_name} {of} {e.description or ''}"
+        )
+        yield verdict
+    for event in result.all_events:
+        if event.is_step_failure:
+            console.print(f"[red]FAILED[/] {event.step_key} {of} could not be run: {cause(event)}")
+            yield "FAILED"
 
 
 def _run(instance: dg.DagsterInstance, node: Node, request: dg.RunRequest, report: Report) -> None:
@@ -153,15 +187,16 @@ def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], re
     graph = defs.resolve_asset_graph()
     for node in nodes:
         keys = graph.get_check_keys_for_assets({key_of(node.table)})
-        passed = [key for key in keys if _passed(instance, key)]
+        passed = sum(_passed(instance, key) for key in keys)
+        warned = sum(_warned(instance, key) for key in keys)
         mine = held[node.table]
         table.add_row(
             node.table,
             f"{len(mine)}/{len(node.partitions)}",
             f"{sum(s.rows for s in mine.values()):,}",
-            f"{len(passed)}/{len(keys)}",
+            f"{passed}/{len(keys)}" + (f", {warned} {'warning' if warned == 1 else 'warnings'}" if warned else ""),
             _metric(lake, node, metrics.get(node.table)),
-            f"{report.seconds[node.table]:.1f}" if node.table in report.seconds else "up to date",
+            f"{report.seconds[node.table]:.1f}" if node.table in report.seconds else "up to date" if mine else "",
         )
     console.print(table)
 
@@ -169,6 +204,14 @@ def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], re
 def _passed(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool:
     record = instance.get_latest_asset_check_evaluation_record(check)
     return record is not None and record.status.value == "SUCCEEDED"
+
+
+def _warned(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool:
+    """Whether the newest evaluation failed as a warning only: to be looked at, while what follows goes on."""
+    record = instance.get_latest_asset_check_evaluation_record(check)
+    if record is None or record.evaluation is None or record.status.value != "FAILED":
+        return False
+    return record.evaluation.severity is dg.AssetCheckSeverity.WARN
 
 
 def _metric(lake: Lake, node: Node, column: str | None) -> str:

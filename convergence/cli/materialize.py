@@ -39,16 +39,15 @@ def materializer(instance: "dg.DagsterInstance", resources: Mapping[str, Any]) -
         days = [value for key, value in tags.items() if "partition" in key]
         named = f"{table} {'..'.join(dict.fromkeys(days))}".rstrip()
         if not result.success:
-            raise LakeError(f"{named} could not be made: {_cause(result)}")
+            failed = (cause(event) for event in result.all_events if event.is_step_failure)
+            raise LakeError(f"{named} could not be made: {next(failed, 'see the log above')}")
         click.echo(f"  {named:60} {time.perf_counter() - began:6.1f} s")
 
     return run
 
 
-def _cause(result: "dg.ExecuteInProcessResult") -> str:
-    """What the first failed step said."""
-    for event in result.all_events:
-        if event.is_step_failure and (data := event.step_failure_data):
-            said = data.user_failure_data and data.user_failure_data.description
-            return " ".join((said or (data.error.message if data.error else "")).split())
-    return "see the log above"
+def cause(failure: "dg.DagsterEvent") -> str:
+    """What a failed step said, in one line."""
+    data = failure.step_failure_data
+    said = data.user_failure_data and data.user_failure_data.description
+    return " ".join((said or (data.error.message if data.error else "")).split())

@@ -128,14 +128,14 @@ def _derived(use_case: str) -> "tuple[list[Topic], list[Node]]":
     from convergence.versions.rebuild import stream_derived
     from convergence_assets.definitions import defs, topics
     from resources.graph import lake_nodes
-    from sensors.reconcile import REBUILT
+    from sensors.reconcile import FROM_STREAMS
 
     known = {topic.table: topic for topic in topics().values()}
     mine = [topic for table, topic in known.items() if use_case_of(table) == use_case]
     if not mine:
         there = ", ".join(sorted({use_case_of(table) for table in known}))
         raise SettingsError(f"no use case {use_case!r} has a stream: there are {there}")
-    nodes = stream_derived(lake_nodes(defs.resolve_all_asset_specs()), [topic.table for topic in mine], REBUILT)
+    nodes = stream_derived(lake_nodes(defs.resolve_all_asset_specs()), [topic.table for topic in mine], FROM_STREAMS)
     return mine, nodes
 
 

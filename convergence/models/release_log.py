@@ -19,16 +19,18 @@ from convergence.errors import ModelError
 from convergence.models import stored
 from convergence.models.releasable import Candidate, Span
 from convergence.models.releases import Release
+from convergence.versions import audit
 from convergence.versions.audit import AuditLog, Draft, Entry
 
 _CHANGES = ("promote", "rollback")  # of the champion
-_RELEASES = (*_CHANGES, "canary", "canary_end")
+RELEASES = (*_CHANGES, "canary", "canary_end")
+_FOLDER = "_models"
 
 
 def newest(log: AuditLog, name: str) -> Release | None:
     """The release by the log, which is the truth; None where nothing was ever promoted."""
-    entry = log.newest(name, _RELEASES)
-    return _release(entry) if entry else None
+    entry = log.newest(name, RELEASES)
+    return release_of(entry) if entry else None
 
 
 def promote(
@@ -45,7 +47,7 @@ def promote(
     kept = _admit(log, name, candidate, actor=actor, override=override)
 
     def draft() -> Draft:
-        there = log.newest(name, _RELEASES)
+        there = log.newest(name, RELEASES)
         if there and there.detail["release"] == _record(candidate):
             raise ModelError(f"{candidate.model_version} is the champion of {name} already; nothing was changed")
         detail = {
@@ -59,7 +61,7 @@ def promote(
         }
         return Draft(actor, "promote", name, detail)
 
-    return _release(log.append(draft))
+    return release_of(log.append(draft))
 
 
 def rollback(log: AuditLog, name: str, span: Span, *, actor: str, reason: str, to: str | None = None) -> Release:
@@ -84,7 +86,7 @@ def rollback(log: AuditLog, name: str, span: Span, *, actor: str, reason: str, t
         }
         return Draft(actor, "rollback", name, detail)
 
-    return _release(log.append(draft))
+    return release_of(log.append(draft))
 
 
 def start_canary(
@@ -118,7 +120,7 @@ def start_canary(
         detail = {**_champion(there), "canary": canary, "reason": reason, "gate": candidate.gate, "override": override}
         return Draft(actor, "canary", name, detail)
 
-    return _release(log.append(draft))
+    return release_of(log.append(draft))
 
 
 def end_canary(
@@ -139,43 +141,32 @@ def end_canary(
         return Draft(actor, "canary_end", name, {**_champion(there), "left": model_version, "reason": reason})
 
     try:
-        return _release(log.append(draft))
+        return release_of(log.append(draft))
     except _NotTried:
-        return _release(there)
+        return release_of(there)
 
 
 def previous(log: AuditLog, name: str) -> Release | None:
     """The release that a rollback would go back to; None where there is none."""
     before = _serving(log, name).detail["before"]
-    return _release(log.entry(before)) if before else None
-
-
-def tried(log: AuditLog, name: str, number: int | None = None) -> tuple[Release, Entry, Entry | None]:
-    """The newest release that tried a challenger, or that of a number; its entry, and the one that ended the trial.
-
-    Raises ModelError where there is none.
-    """
-    releases = [e for e in log.entries(name) if e.action in _RELEASES]
-    begun = [place for place, e in enumerate(releases) if e.action == "canary" and number in (None, e.number)]
-    if not begun:
-        which = f"release {number} of {name} tried none" if number else f"no challenger was ever tried for {name}"
-        raise ModelError(f"{which}: `convergence promote {name} --to challenger`, or see `convergence audit list`")
-    first, *later = releases[begun[-1] :]
-    return _release(first), first, later[0] if later else None
+    return release_of(log.entry(before)) if before else None
 
 
 def released(log: AuditLog, name: str) -> pl.DataFrame:
     """Every promotion and rollback with the row of its model, oldest first, as `promotions.champion_as_of` wants them.
 
-    `valid_from`, `counts_from`, `model_as_of`, and the other columns of the models table; where there is none, only
-    these three.
+    `release` (number of the entry), `valid_from`, `counts_from`, `model_as_of`, and the other columns of the models
+    table; where there is none, only these four.
     """
-    parts = [pl.DataFrame(schema=dict.fromkeys(("valid_from", "counts_from", "model_as_of"), pl.Date()))]
+    dates = dict.fromkeys(("valid_from", "counts_from", "model_as_of"), pl.Date())
+    parts = [pl.DataFrame(schema={"release": pl.Int64(), **dates})]
     for entry in log.entries(name):
         if entry.action in _CHANGES:
             span = {k: date.fromisoformat(entry.detail[k]) for k in ("valid_from", "counts_from")}
             row = _kept(log.store, entry).rename({"event_date": "model_as_of"})
-            parts.append(row.with_columns(**{k: pl.lit(v) for k, v in span.items()}))
+            parts.append(
+                row.with_columns(release=pl.lit(entry.number, pl.Int64), **{k: pl.lit(v) for k, v in span.items()})
+            )
     return pl.concat(parts, how="diagonal")
 
 
@@ -188,6 +179,14 @@ def trees(store: ObjectStore, digest: str) -> str | None:
     """The trees of a released model as XGBoost JSON; None where it has none. Raises ModelError."""
     row = _opened(_read(store, digest), digest)
     return row["model"].item() if "model" in row.columns else None
+
+
+def copy(store: ObjectStore, to: ObjectStore) -> None:
+    """The log, and the models that were ever released, into other files."""
+    for folder in (audit.FOLDER, _FOLDER):
+        for batch in obstore.list(store, prefix=f"{folder}/"):
+            for found in batch:
+                obstore.put(to, found["path"], obstore.get(store, found["path"]).bytes())
 
 
 class _NotTried(Exception):
@@ -247,11 +246,11 @@ def _changed(digest: str) -> ModelError:
 
 def place(digest: str) -> str:
     """Where the row of a released model lies below the root of the lake."""
-    return f"_models/{digest}.parquet"
+    return f"{_FOLDER}/{digest}.parquet"
 
 
 def _serving(log: AuditLog, name: str) -> Entry:
-    there = log.newest(name, _RELEASES)
+    there = log.newest(name, RELEASES)
     if there is None:
         raise ModelError(f"nothing was ever released as {name}: `convergence promote {name}` first")
     return there
@@ -296,5 +295,6 @@ def _scores(span: Span) -> dict[str, str]:
     return {"valid_from": str(span.valid_from), "counts_from": str(span.counts_from)}
 
 
-def _release(entry: Entry) -> Release:
+def release_of(entry: Entry) -> Release:
+    """The release that an entry of RELEASES makes."""
     return Release(entry.subject, entry.number, **entry.detail["release"], canary=entry.detail.get("canary"))

@@ -183,7 +183,8 @@ def upper_end(bins: Any, shift: int) -> Any:
 
 def _lists(column: pl.Series) -> list[NDArray[np.int64]]:
     """The lists of a column as arrays."""
-    return np.split(column.explode(empty_as_null=False).to_numpy(), np.cumsum(column.list.len())[:-1])
+    ends = np.cumsum(column.list.len())
+    return np.split(column.explode(empty_as_null=False).to_numpy(), ends[:-1])[: len(ends)]  # no list: one empty part
 
 
 def _keys(values: NDArray[np.float64]) -> NDArray[np.int64]:

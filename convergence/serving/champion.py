@@ -20,7 +20,7 @@ from convergence.serving.canary import Canary
 
 log = logging.getLogger(__name__)
 
-POLL = 1.0  # seconds
+POLL = 0.25  # seconds
 
 
 class Scores(Protocol):

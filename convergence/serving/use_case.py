@@ -12,12 +12,15 @@ from convergence.features.online_updates import OnlineFeatures
 class ServedModel:
     """A model's name, the table of the gate's decisions (valid_from, model_version, onnx, sha256), and its inputs.
 
-    The table may have the trees that reasons come from (`model`, XGBoost JSON).
+    `models`: the table that its versions are committed to; `drift`: that of the verdicts on its inputs and scores. The
+    decisions may have the trees that reasons come from (`model`, XGBoost JSON).
     """
 
     name: str
     decisions: str
     inputs: Sequence[str]
+    models: str
+    drift: str
 
 
 @dataclass(frozen=True)

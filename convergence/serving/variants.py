@@ -3,7 +3,6 @@
 Whom a canary asked and what came of it goes to the exposure log and the metrics, beside the request.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -13,10 +12,12 @@ import numpy.typing as npt
 
 from convergence.errors import ModelError
 from convergence.models.releases import Release
+from convergence.observability.context import bind
+from convergence.observability.traces import OFF, Tracer
 from convergence.serving.assignment import Exposure
 from convergence.serving.canary import Score, Variant
 from convergence.serving.champion import Scores, Serving
-from convergence.serving.metrics import Metrics
+from convergence.serving.metrics import Metrics, timed
 from convergence.serving.reasons import Reasons
 from convergence.serving.served_log import ServedLog
 
@@ -38,6 +39,8 @@ class Variants:
     reasons: Reasons
     metrics: Metrics
     exposures: ServedLog | None
+    tracer: Tracer = OFF
+    run_of: Callable[[str], str | None] = lambda model_version: None  # the run that made a model, where it is known
 
     def answer(self, serving: Serving, unit: str, inputs: Inputs, *, reasons: bool = False) -> Given:
         """The scores of a request, whose id is `unit`.
@@ -48,14 +51,15 @@ class Variants:
 
         def by(variant: Variant, release: Release, scorer: Scores) -> Score:
             def score() -> npt.NDArray[np.float64]:
-                began = time.perf_counter()
-                values = inputs(scorer.features)
-                scores = scorer.score(values)
-                self.metrics.model.observe(time.perf_counter() - began)
+                run = self.run_of(release.model_version) or (serving.trial and "unknown")  # not that of the other one
+                bind(model_version=release.model_version, run_id=run)
+                with self.tracer.span("model"), timed(self.metrics.model, "run_id"):
+                    values = inputs(scorer.features)
+                    scores = scorer.score(values)
                 if scores.shape != (len(values),):
                     raise ModelError(f"{release.model_version} gives {scores.shape} scores for {len(values)} rows")
                 if reasons:
-                    with self.metrics.reasons.time():
+                    with self.tracer.span("reasons"), timed(self.metrics.reasons, "run_id"):
                         told[variant] = self.reasons.of(release, scorer.features, values)
                 return scores
 
@@ -70,7 +74,7 @@ class Variants:
         return Given(scores, answering.model_version, told.get(variant))
 
     def _exposed(self, exposure: Exposure) -> None:
-        self.metrics.canary.labels(exposure.experiment, exposure.variant, exposure.outcome).inc()
-        self.metrics.canary_seconds.labels(exposure.variant).observe(exposure.seconds)
+        self.metrics.trial.labels(exposure.experiment, exposure.variant, exposure.outcome).inc()
+        self.metrics.trial_seconds.labels(exposure.variant).observe(exposure.seconds)
         if self.exposures:
             self.exposures.add([vars(exposure)])

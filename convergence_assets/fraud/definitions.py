@@ -1,13 +1,38 @@
 """The fraud use case as Dagster sees it."""
 
+from datetime import timedelta
+
 import dagster as dg
 
-from convergence_assets.fraud import evaluation, features, gate, inference, online, training
+from asset_checks.gate import gate_check
+from convergence_assets.fraud import (
+    creditcard,
+    creditcard_evaluation,
+    drift_report,
+    evaluation,
+    features,
+    gate,
+    inference,
+    monitoring,
+    online,
+    parameters,
+    profiles,
+    training,
+    updating,
+)
 from convergence_assets.fraud.arrivals import TOPIC, raw_transactions, transactions_topic
+from convergence_assets.fraud.monitoring import RETRAINING
 from convergence_assets.fraud.online import SERVED
 from convergence_assets.fraud.release import RELEASABLE, fraud_model_release
 
-__all__ = ["RELEASABLE", "SERVED", "TOPIC", "UNITED", "defs"]
+__all__ = ["FRESH", "RELEASABLE", "RETRAINING", "SERVED", "TOPIC", "UNITED", "defs"]
+
+# Where a live source is configured: how long after its last materialization a table is overdue.
+FRESH = {
+    "fraud/transaction_features": timedelta(hours=25),  # an hour after the topic is called silent: they follow it
+    "fraud/online_state": timedelta(days=7),  # follows by itself meanwhile; a filling takes in what it could not
+    "fraud/fraud_scores": timedelta(hours=49),  # a day is scored on the next one
+}
 
 UNITED = {"fraud/transactions": features.transaction_rows, "fraud/labels": features.label_rows}
 
@@ -15,8 +40,14 @@ defs = dg.Definitions(
     assets=[
         transactions_topic,
         raw_transactions,
-        *dg.load_assets_from_modules([features, training, gate, evaluation, inference, online]),
+        *dg.load_assets_from_modules([features, parameters, training, updating, gate, evaluation, inference, online]),
+        *dg.load_assets_from_modules([profiles, monitoring, drift_report, creditcard, creditcard_evaluation]),
     ],
-    asset_checks=[features.transaction_features_leakage],
+    asset_checks=[
+        features.transaction_features_leakage,
+        gate_check(gate.fraud_promotions),
+        monitoring.drift_alarm,
+        monitoring.performance_alarm,
+    ],
     jobs=[fraud_model_release],
 )

@@ -59,5 +59,7 @@ def drift_report(
         windows = trained_on(as_of), (week - timedelta(days=7), week - timedelta(days=1))
         old, new = (inputs.filter(pl.col("event_date").is_between(*w)).drop("event_date").collect() for w in windows)
         page, name = context.resources.reports.page(f"fraud/drift/{week}.html")
-        rows.append({"event_date": week, "page": name, **write_report(old, new, page)._asdict()})
+        written = write_report(old, new, page)
+        context.log.info(str(page.resolve()))
+        rows.append({"event_date": week, "page": name, **written._asdict()})
     return pl.DataFrame(rows, schema=schema_of(FraudDriftReport))

@@ -1,9 +1,9 @@
 """What watches the champion: are inputs and scores still what it was made for, and are its scores still as good.
 
-Profiles are taken once a day and only added up afterwards, so that drift over any window costs no second look at rows.
+Told from the profiles of `profiles.py` alone: a day without scores is not judged, and waits until they are issued.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -12,33 +12,24 @@ import polars as pl
 
 from asset_checks.drift import drift_check
 from convergence.errors import ConvergenceError
-from convergence.lake.contracts import Contract, schema_of
+from convergence.lake.contracts import schema_of
 from convergence.models import metrics
 from convergence.monitoring import drift as effects
 from convergence.monitoring.performance import judge_scores
-from convergence.monitoring.profiles import DatedProfiles, Profile, profile_rows
-from convergence_assets.fraud.arrivals import DAILY
-from convergence_assets.fraud.feature_views import MODEL_INPUT
+from convergence.monitoring.profiles import DatedProfiles, Profile, stored
 from convergence_assets.fraud.inference import SCORED_DAYS
-from convergence_assets.fraud.monitoring_contracts import (
-    FeatureProfile,
-    FraudDrift,
-    FraudScorePerformance,
-    ScoreProfile,
-)
+from convergence_assets.fraud.monitoring_contracts import FraudDrift, FraudScorePerformance
+from convergence_assets.fraud.profiles import MONITORING, gate_days, shaped
 from convergence_assets.fraud.training import DELAY_DAYS, GATE_DAYS, MODEL_WEEKS, TRAINING_DAYS
 from convergence_assets.partitions import weekly, window
 from resources.lake import lake_asset
 from sensors.drift import Retraining
 
 JUDGED_WEEKS = weekly(date(2018, 8, 1), date(2018, 8, 29))  # as-of dates: the week that ended 8 days before is judged
-SCORE_REFERENCE_DAYS, SCORE_REFERENCE_LEAST = 28, 7
 OLDEST_CHAMPION_DAYS = 42
 PERFORMANCE_LIMIT = 0.05  # average precision
 FIXED_BY_THE_DAY = frozenset({"is_weekend"})  # one day says nothing about them: only the week is compared
 REACH_BACK_DAYS = TRAINING_DAYS + DELAY_DAYS + GATE_DAYS + OLDEST_CHAMPION_DAYS
-
-_MONITORING = {"key_prefix": "fraud", "group_name": "fraud_monitoring", "owners": ["team:fraud"]}
 
 
 def trained_on(as_of: date) -> tuple[date, date]:
@@ -47,31 +38,18 @@ def trained_on(as_of: date) -> tuple[date, date]:
     return end - timedelta(days=TRAINING_DAYS), end - timedelta(days=1)
 
 
-def feature_profile_rows(features: pl.DataFrame) -> pl.DataFrame:
-    """FeatureProfile rows: one for each day of the feature rows and input of the model."""
-    parts = features.partition_by("event_date", as_dict=True)
-    return _shaped(FeatureProfile, [profile_rows(rows, MODEL_INPUT, event_date=day) for (day,), rows in parts.items()])
+def drift_rows(
+    features: pl.DataFrame, scores: pl.DataFrame, references: pl.DataFrame, days: Iterable[date]
+) -> pl.DataFrame:
+    """FraudDrift rows of these days from FeatureProfile, ScoreProfile and ScoreReference rows; none without scores.
 
-
-def score_profile_rows(scores: pl.DataFrame) -> pl.DataFrame:
-    """ScoreProfile rows: one for each day and model that issued scores."""
-    keys = ("event_date", "model_version", "model_as_of")
-    parts = scores.partition_by(keys, as_dict=True)
-    return _shaped(
-        ScoreProfile, [profile_rows(rows, ["score"], **dict(zip(keys, k, strict=True))) for k, rows in parts.items()]
-    )
-
-
-def drift_rows(features: pl.DataFrame, scores: pl.DataFrame, days: Iterable[date]) -> pl.DataFrame:
-    """FraudDrift rows of these days from FeatureProfile and ScoreProfile rows; none for a day without scores.
-
-    The reference of a feature is the days that the champion of the day was fitted on; that of the score is the scores
-    of the 28 days before the window of seven, if there are at least seven of them.
+    The reference of a feature is the days that the champion of the day was fitted on; that of its score is what it gave
+    the newest labelled week of those that are at hand. Of the days before, only what the same model scored counts.
 
     Raises ConvergenceError for a champion so old that no profile of its training days is among the rows.
     """
-    inputs, issued = DatedProfiles(features), DatedProfiles(scores)
-    references: dict[date, dict[str, Profile]] = {}
+    inputs = DatedProfiles(features)
+    fitted_on: dict[date, dict[str, Profile]] = {}
     found: list[pl.DataFrame] = []
     for day in days:
         champion = scores.filter(event_date=day).sort("rows", "model_version").tail(1)
@@ -79,22 +57,25 @@ def drift_rows(features: pl.DataFrame, scores: pl.DataFrame, days: Iterable[date
             continue
         version, as_of = champion.select("model_version", "model_as_of").row(0)
         fitted = trained_on(as_of)
-        reference = references[as_of] = references.get(as_of) or inputs.window(*fitted)
-        if not reference:
+        if as_of not in fitted_on:
+            fitted_on[as_of] = inputs.window(*fitted)
+        if not fitted_on[as_of]:
             raise ConvergenceError(
                 f"{day}: no profile is at hand of {fitted[0]} to {fitted[1]}, on which the champion {version} was "
                 f"fitted, within {REACH_BACK_DAYS} days: promote a newer model, or materialize fraud/feature_profiles"
             )
-        scored = day - timedelta(days=SCORE_REFERENCE_DAYS + 6), day - timedelta(days=7)
-        earlier = issued.window(*scored) if len(issued.days(*scored)) >= SCORE_REFERENCE_LEAST else {}
+        held = references.filter(pl.col("event_date") <= day, model_version=version).sort("event_date").tail(1)
+        before = fitted_on[as_of] | dict(zip(held["feature"], stored(held), strict=True))
+        scored = gate_days(held["event_date"][0]) if held.height else fitted
+        issued = DatedProfiles(scores.filter(model_version=version))
         for length in (1, 7):
             since = day - timedelta(days=length - 1)
-            now = inputs.window(since, day) | (issued.window(since, day) if earlier else {})
+            now = inputs.window(since, day) | (issued.window(since, day) if held.height else {})
             fixed = FIXED_BY_THE_DAY if length == 1 else ()
-            before, now = ({n: p for n, p in w.items() if n not in fixed} for w in (reference | earlier, now))
             spans = [pl.when(feature="score").then(s).otherwise(f) for s, f in zip(scored, fitted, strict=True)]
+            reference, current = ({n: p for n, p in w.items() if n not in fixed} for w in (before, now))
             found.append(
-                effects.compare(before, now).with_columns(
+                effects.compare(reference, current).with_columns(
                     event_date=day,
                     window_days=pl.lit(length, pl.Int64),
                     reference_first_day=spans[0],
@@ -102,13 +83,7 @@ def drift_rows(features: pl.DataFrame, scores: pl.DataFrame, days: Iterable[date
                     model_version=pl.lit(version),
                 )
             )
-    return _shaped(FraudDrift, found)
-
-
-def _shaped(contract: Contract, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-    """The parts as one frame with the contract's columns in their order."""
-    schema = schema_of(contract)
-    return pl.concat([part.select(schema.names()).cast(schema) for part in parts]) if parts else schema.to_frame()
+    return shaped(FraudDrift, found)
 
 
 def performance_row(
@@ -174,63 +149,32 @@ def figures(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 @lake_asset(
-    contract=FeatureProfile,
-    partitions_def=DAILY,
-    ins={"transaction_features": dg.AssetIn(key_prefix="fraud")},
-    code_version="1",
-    kinds={"polars", "deltalake"},
-    tags={"layer": "dataset"},
-    **_MONITORING,
-)
-def feature_profiles(transaction_features: pl.LazyFrame) -> pl.DataFrame:
-    """How each input of the model is distributed, day by day.
-
-    Grain: feature and day. Profiles of days add up to the profile of any window, exactly; see
-    `convergence/monitoring/profiles.py`.
-    """
-    return feature_profile_rows(transaction_features.collect())
-
-
-@lake_asset(
-    contract=ScoreProfile,
-    partitions_def=SCORED_DAYS,
-    ins={"fraud_scores": dg.AssetIn(key_prefix="fraud")},
-    code_version="1",
-    kinds={"polars", "deltalake"},
-    tags={"layer": "dataset"},
-    **_MONITORING,
-)
-def score_profiles(fraud_scores: pl.LazyFrame) -> pl.DataFrame:
-    """How the issued scores are distributed, day by day.
-
-    Grain: model and day. Says too which champion scored the day.
-    """
-    return score_profile_rows(fraud_scores.collect())
-
-
-@lake_asset(
     contract=FraudDrift,
     partitions_def=SCORED_DAYS,
     ins={
         "feature_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-REACH_BACK_DAYS)),
-        "score_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-SCORE_REFERENCE_DAYS - 6)),
+        "score_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-6)),
+        "score_references": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-OLDEST_CHAMPION_DAYS)),
     },
     describe=worst,
     code_version="1",
     kinds={"polars", "deltalake"},
-    tags={"layer": "dataset"},
-    **_MONITORING,
+    **MONITORING,
 )
 def drift(
-    context: dg.AssetExecutionContext, feature_profiles: pl.LazyFrame, score_profiles: pl.LazyFrame
+    context: dg.AssetExecutionContext,
+    feature_profiles: pl.LazyFrame,
+    score_profiles: pl.LazyFrame,
+    score_references: pl.LazyFrame,
 ) -> pl.DataFrame:
     """How far inputs and scores are from what the champion was made for.
 
     Grain: column, day, and window of one or seven days that ends on the day. PSI and KS distance with limits; the
-    reference is the days that the champion of the day was fitted on. Who has drifted is retrained by the drift sensor.
+    reference is what the champion of the day was fitted on, and its own scores before it served. Who has drifted is
+    retrained by the drift sensor.
     """
     days = [date.fromisoformat(key) for key in context.partition_keys]
-    return drift_rows(feature_profiles.collect(), score_profiles.collect(), days)
+    return drift_rows(feature_profiles.collect(), score_profiles.collect(), score_references.collect(), days)
 
 
 @lake_asset(
@@ -245,8 +189,7 @@ def drift(
     metadata={"key_metric": "average_precision"},
     code_version="1",
     kinds={"scikitlearn", "deltalake"},
-    tags={"layer": "dataset"},
-    **_MONITORING,
+    **MONITORING,
 )
 def score_performance(
     context: dg.AssetExecutionContext, fraud_scores: pl.LazyFrame, labels: pl.LazyFrame, fraud_promotions: pl.LazyFrame

@@ -39,6 +39,12 @@ class ScoreProfile(FeatureProfile):
     model_as_of: date = pa.Field(description="As-of date of that champion")
 
 
+class ScoreReference(ScoreProfile):
+    """How the champion of a week scores the newest labelled week before it, which its fit has not seen."""
+
+    event_date: date = pa.Field(description="As-of date of the week that the champion serves")
+
+
 class FraudDrift(pa.DataFrameModel):
     """How much one column of the last day, or of the last seven, differs from what the champion was made for."""
 

@@ -36,6 +36,12 @@ def policy(defs: dg.Definitions) -> object:
     return spec.freshness_policy
 
 
+def test_what_a_use_case_promises_has_a_policy_as_well(lake: Lake, tmp_path: Path) -> None:
+    found = policy(overdue_when_silent(definitions(lake, tmp_path), [], {TOPIC.table: timedelta(hours=2)}))
+    assert isinstance(found, TimeWindowFreshnessPolicy)
+    assert found.fail_window.to_timedelta() == timedelta(hours=3)
+
+
 def test_a_topic_that_promises_messages_has_a_policy_and_another_has_none(lake: Lake, tmp_path: Path) -> None:
     plain = definitions(lake, tmp_path)
     found = policy(overdue_when_silent(plain, [LIVE]))
@@ -82,16 +88,21 @@ def test_silence_is_a_warning_then_a_failure_and_a_message_ends_it(
     assert state(0.1) == "PASS"
 
 
-@pytest.mark.parametrize(("kafka", "expected"), [("127.0.0.1:1", "True"), ("", "False")])
-def test_the_deployment_has_the_policy_only_with_a_live_source(tmp_path: Path, kafka: str, expected: str) -> None:
+WATCHED = ["fraud/fraud_scores", "fraud/online_state", "fraud/raw_transactions", "fraud/transaction_features"]
+
+
+@pytest.mark.parametrize(("kafka", "expected"), [("127.0.0.1:1", WATCHED), ("", [])], ids=["live", "history"])
+def test_the_deployment_has_policies_only_with_a_live_source(tmp_path: Path, kafka: str, expected: list[str]) -> None:
     program = (
         "from convergence_assets.definitions import defs\n"
-        "found = {s.key.to_user_string(): s.freshness_policy for s in defs.resolve_all_asset_specs()}\n"
-        "print(found['fraud/raw_transactions'] is not None, len(list(defs.sensors)))"
+        "print(*sorted(s.key.to_user_string() for s in defs.resolve_all_asset_specs() if s.freshness_policy))\n"
+        "print(*sorted(sensor.name for sensor in defs.sensors))"
     )
     environment = {k: v for k, v in os.environ.items() if k != "CONVERGENCE_KAFKA"}
     environment |= {"CONVERGENCE_HOME": str(tmp_path)} | ({"CONVERGENCE_KAFKA": kafka} if kafka else {})
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", program], env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.split() == [expected, "2"]
+    found, sensors = done.stdout.splitlines()
+    assert found.split() == expected
+    assert sensors.split() == ["arrivals", "drift", "reconcile"]

@@ -22,7 +22,7 @@ from convergence_assets.fraud.arrivals import FIRST_DAY, TOPIC
 from resources import environments
 from resources.graph import lake_nodes
 from resources.keys import key_of
-from sensors.reconcile import REBUILT, run_requests
+from sensors.reconcile import FROM_STREAMS, run_requests
 from tests.convergence.lake.frames import contents
 from tests.convergence_assets.fraud.worlds import history, messages
 
@@ -65,7 +65,7 @@ class House:
     def catch_up(self) -> None:
         """What the sensors would do: land, then materialize what is missing or has changed inputs."""
         self.land()
-        nodes = [n for n in lake_nodes(self._definitions.resolve_all_asset_specs()) if n.layer in REBUILT]
+        nodes = [n for n in lake_nodes(self._definitions.resolve_all_asset_specs()) if n.layer in FROM_STREAMS]
         for node in nodes:
             stale = stale_partitions(nodes, states(self.lake, DERIVED))
             for request in run_requests([node], [s for s in stale if s.ready]):

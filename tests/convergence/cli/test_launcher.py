@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -25,25 +26,25 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def start(home: Path, port: int) -> subprocess.Popen[str]:
+def start(home: Path, port: int, output: IO[str] | int = subprocess.PIPE) -> subprocess.Popen[str]:
     environment = {**os.environ, "CONVERGENCE_HOME": str(home)}
     command = [sys.executable, "-W", "ignore", "-m", "convergence.cli", "ui", "--port", str(port)]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT, text=True)
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], Path, int]]:
     home, port = tmp_path_factory.mktemp("home"), free_port()
-    process = start(home, port)
+    log = tmp_path_factory.mktemp("log") / "ui.log"
+    with log.open("w") as output:  # a pipe that nobody reads is full after 64 KiB, and whoever logs then stands still
+        process = start(home, port, output)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2)
             break
         except (urllib.error.URLError, ConnectionError):
-            assert process.poll() is None, process.communicate()[0]
+            assert process.poll() is None, log.read_text()
             time.sleep(0.5)
     yield process, home, port
     process.terminate()

@@ -26,9 +26,9 @@ from convergence.models.release_log import (
     rollback,
     start_canary,
     trees,
-    tried,
 )
 from convergence.models.releases import Release
+from convergence.models.trials import tried
 from convergence.versions.audit import AuditLog
 
 NAME = "fraud_model"

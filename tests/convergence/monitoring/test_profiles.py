@@ -155,3 +155,7 @@ def test_a_window_is_the_sum_of_its_days() -> None:
     assert same(found, profile(pl.concat(frames[day] for day in days[1:4])["x"]))
     assert dated.days(days[3], date(2024, 2, 1)) == days[3:]
     assert dated.window(date(2023, 1, 1), date(2023, 12, 31)) == {}
+
+
+def test_no_rows_hold_no_profile() -> None:
+    assert stored(profile_rows(pl.DataFrame({"x": [1.0]}), ["x"]).head(0)) == []

@@ -25,7 +25,7 @@ from convergence_assets.fraud.arrivals import FIRST_DAY, TOPIC
 from convergence_assets.fraud.features import feature_rows, label_rows, transaction_rows
 from resources.environments import Settings, resources
 from resources.graph import lake_nodes
-from sensors.reconcile import REBUILT, run_requests
+from sensors.reconcile import FROM_STREAMS, run_requests
 from tests.convergence_assets.fraud.worlds import at, messages
 
 DAYS = 12
@@ -52,7 +52,7 @@ def nodes() -> list[Node]:
 
 
 def rebuilt() -> list[Node]:
-    return [node for node in nodes() if node.layer in REBUILT]
+    return [node for node in nodes() if node.layer in FROM_STREAMS]
 
 
 def arrive(lake: Lake, inbox: Path, name: str, events: Sequence[Mapping[str, Any]]) -> Landed:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,13 @@ from convergence.lake.contracts import schema_of
 from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import Lake, by_day
 from convergence.monitoring.drift import DRIFT, STABLE
-from convergence_assets.fraud import monitoring
+from convergence.monitoring.profiles import profile_rows
+from convergence_assets.fraud import monitoring, profiles
 from convergence_assets.fraud.arrivals import DAILY
 from convergence_assets.fraud.drift_report import REPORT_WEEKS, drift_report
 from convergence_assets.fraud.feature_views import MODEL_INPUT
-from convergence_assets.fraud.monitoring_contracts import FraudScorePerformance
+from convergence_assets.fraud.inference import SCORED_DAYS
+from convergence_assets.fraud.monitoring_contracts import FraudScorePerformance, ScoreReference
 from convergence_assets.fraud.training import MODEL_WEEKS
 from resources.lake import LakeIOManager
 from resources.reports import Reports
@@ -62,6 +63,13 @@ def scores(first: date, last: date, *, version: str = "2018-07-18.aa", as_of: da
     )
 
 
+def reference(rows: pl.DataFrame | None = None, *, week: date = AS_OF, version: str = "2018-07-18.aa") -> pl.DataFrame:
+    """What a champion gave the week of its gate."""
+    gave = scores(*profiles.gate_days(week)) if rows is None else rows
+    about = {"event_date": week, "model_version": version, "model_as_of": AS_OF}
+    return profiles.shaped(ScoreReference, [profile_rows(gave, ["score"], **about)])
+
+
 def test_the_reference_is_what_the_model_of_a_date_was_fitted_on() -> None:
     assert monitoring.trained_on(date(2018, 7, 18)) == (date(2018, 4, 11), date(2018, 7, 3))
 
@@ -73,22 +81,28 @@ def drifts(rows: pl.DataFrame) -> set[tuple[int, str]]:
 @pytest.fixture(scope="module")
 def known() -> pl.DataFrame:
     """Profiles of the training days."""
-    return monitoring.feature_profile_rows(features(FIRST, LAST))
+    return profiles.feature_profile_rows(features(FIRST, LAST))
 
 
-def today(known: pl.DataFrame, rows: pl.DataFrame, issued: pl.DataFrame | None = None) -> pl.DataFrame:
+def today(
+    known: pl.DataFrame, rows: pl.DataFrame, issued: pl.DataFrame | None = None, given: pl.DataFrame | None = None
+) -> pl.DataFrame:
     issued = scores(AS_OF, TODAY) if issued is None else issued
-    profiles = pl.concat([known, monitoring.feature_profile_rows(rows)])
-    return monitoring.drift_rows(profiles, monitoring.score_profile_rows(issued), [TODAY])
+    given = reference() if given is None else given
+    inputs = pl.concat([known, profiles.feature_profile_rows(rows)])
+    return monitoring.drift_rows(inputs, profiles.score_profile_rows(issued), given, [TODAY])
 
 
 def test_days_like_those_of_the_training_show_no_drift(known: pl.DataFrame) -> None:
     found = today(known, features(AS_OF, TODAY))
     assert drifts(found) == set()
     assert set(found["window_days"]) == {1, 7}
-    assert set(found.filter(window_days=7)["feature"]) == set(MODEL_INPUT)
-    assert found["reference_first_day"].unique().to_list() == [FIRST]
-    assert found["reference_rows"].unique().to_list() == [84 * ROWS]
+    assert set(found.filter(window_days=7)["feature"]) == {*MODEL_INPUT, "score"}
+    spans = found.select(pl.col("feature") == "score", "reference_first_day", "reference_last_day", "reference_rows")
+    assert set(spans.rows()) == {
+        (False, FIRST, LAST, 84 * ROWS),
+        (True, date(2018, 7, 4), date(2018, 7, 10), 7 * ROWS),
+    }
 
 
 def test_one_shifted_day_is_seen_at_once(known: pl.DataFrame) -> None:
@@ -103,7 +117,7 @@ def test_what_the_calendar_fixes_is_compared_over_the_week_only(known: pl.DataFr
 
 def test_the_reference_follows_the_champion_of_the_day(known: pl.DataFrame) -> None:
     earlier = scores(AS_OF, TODAY, version="2018-07-11.bb", as_of=date(2018, 7, 11))
-    found = today(known, features(AS_OF, TODAY), earlier)
+    found = today(known, features(AS_OF, TODAY), earlier, reference().head(0))
     assert found["reference_last_day"].unique().to_list() == [date(2018, 6, 26)]
     assert found["model_version"].unique().to_list() == ["2018-07-11.bb"]
 
@@ -114,11 +128,30 @@ def test_of_two_models_on_a_day_the_one_with_more_scores_is_the_champion(known: 
     assert found["model_version"].unique().to_list() == ["2018-07-18.aa"]
 
 
-def test_scores_are_compared_with_those_before_once_there_are_enough(known: pl.DataFrame) -> None:
-    before, after = scores(date(2018, 7, 10), date(2018, 7, 19)), scores(date(2018, 7, 20), TODAY)
-    moved = pl.concat([before, after.with_columns(pl.col("score").sqrt())])
+def test_scores_are_held_against_what_their_model_gave_the_week_of_its_gate(known: pl.DataFrame) -> None:
+    moved = scores(AS_OF, TODAY).with_columns(pl.col("score").sqrt())
     assert drifts(today(known, features(AS_OF, TODAY), moved)) == {(1, "score"), (7, "score")}
-    assert drifts(today(known, features(AS_OF, TODAY), moved.filter(pl.col("event_date") > date(2018, 7, 13)))) == set()
+    gave = scores(*profiles.gate_days(AS_OF)).with_columns(pl.col("score").sqrt())
+    assert drifts(today(known, features(AS_OF, TODAY), moved, reference(gave))) == set()
+
+
+def test_scores_of_another_model_count_neither_before_nor_now(known: pl.DataFrame) -> None:
+    before = scores(AS_OF, TODAY - timedelta(days=2), version="2018-07-11.bb", as_of=date(2018, 7, 11))
+    issued = pl.concat(
+        [before.with_columns(pl.col("score").sqrt()), scores(TODAY - timedelta(days=1), TODAY)]
+    )  # two days of its own, after another that gave other scores
+    found = today(known, features(AS_OF, TODAY), issued)
+    assert drifts(found) == set()
+    assert found.filter(feature="score").select("window_days", "current_rows").rows() == [(1, ROWS), (7, 2 * ROWS)]
+    other = reference(version="2018-07-11.bb")
+    assert "score" not in set(today(known, features(AS_OF, TODAY), given=other)["feature"])
+
+
+def test_the_newest_week_of_a_champion_is_its_reference(known: pl.DataFrame) -> None:
+    week = date(2018, 7, 25)
+    given = pl.concat([reference(), reference(week=week), reference(week=date(2018, 8, 1))])
+    found = today(known, features(AS_OF, TODAY), given=given).filter(feature="score")
+    assert found["reference_last_day"].unique().to_list() == [date(2018, 7, 17)]
 
 
 def test_a_day_without_scores_has_no_rows(known: pl.DataFrame) -> None:
@@ -194,11 +227,13 @@ class House:
         sources = [
             dg.AssetSpec(["fraud", name], partitions_def=days, metadata={"dagster/table_name": f"fraud/{name}"})
             .with_io_manager_key("lake")
-            for name, days in (("transaction_features", DAILY), ("fraud_scores", monitoring.SCORED_DAYS))
+            for name, days in (
+                ("transaction_features", DAILY), ("fraud_scores", SCORED_DAYS), ("score_references", MODEL_WEEKS),
+            )
         ]  # fmt: skip
         self.sensor = drift_sensor([monitoring.RETRAINING])
         self.resources = {"lake": LakeIOManager(root=self.lake.root), "reports": Reports(home=str(self.home))}
-        made = [monitoring.feature_profiles, monitoring.score_profiles, monitoring.drift, drift_report]
+        made = [profiles.feature_profiles, profiles.score_profiles, monitoring.drift, drift_report]
         self.definitions = dg.Definitions(
             assets=[*sources, *made, fraud_model, fraud_promotions],
             asset_checks=[monitoring.drift_alarm],
@@ -250,6 +285,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         house = House(home, Lake(str(home / "lake")), instance)
         house.put("transaction_features", features(FIRST, TODAY))
         house.put("fraud_scores", scores(AS_OF, TODAY))
+        house.put("score_references", pl.concat([reference(), reference(week=date(2018, 7, 25))]))
         yield house
 
 
@@ -276,7 +312,6 @@ def test_a_shifted_day_fails_the_check_by_name_and_asks_for_one_retraining(house
     )
 
 
-@pytest.mark.skipif(find_spec("evidently") is None, reason="Evidently comes with `make .venv/bench` only")
 def test_the_weekly_page_lies_in_the_home_folder_and_is_linked_without_naming_it(house: House) -> None:
     house.settle()
     week = REPORT_WEEKS.get_partition_keys()[0]
