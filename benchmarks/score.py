@@ -232,7 +232,7 @@ def section(*, quick: bool) -> Section:
         TITLE,
         f"One uvicorn worker in a process of its own, the embedded Redis, 40 days of the fraud use case. Each request "
         "is one transaction: its 35 features are computed from the states of its customer and terminal, scored by 300 "
-        f"trees of depth 6 and a network in ONNX Runtime, and logged; {TRACED:.0%} of the requests are traced. Features "
+        f"trees of depth 6 and a network in ONNX Runtime, and logged; {TRACED:.0%} of requests are traced. Features "
         "that take longer than 20 ms are answered by defaults. Reasons are the exact SHAP values of the trees. "
         f"Reference: a route of the same server that reads the same body and does nothing. Client: `http.client`, "
         f"{CLIENTS} kept connections, latency counted from when a request was due, so a server that falls behind is "

@@ -88,7 +88,7 @@ def canary(name: str, number: int | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from convergence.models.release_log import tried
+    from convergence.models.trials import tried
     from convergence.serving.canary import Canary
     from convergence.serving.experiment import BROKEN_SPLIT, experiment
     from convergence.serving.served_log import exposures_of

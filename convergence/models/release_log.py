@@ -19,13 +19,13 @@ from convergence.versions import audit
 from convergence.versions.audit import AuditLog, Draft, Entry
 
 _CHANGES = ("promote", "rollback")  # of the champion
-_RELEASES = (*_CHANGES, "canary", "canary_end")
+RELEASES = (*_CHANGES, "canary", "canary_end")
 
 
 def newest(log: AuditLog, name: str) -> Release | None:
     """The release by the log, which is the truth; None where nothing was ever promoted."""
-    entry = log.newest(name, _RELEASES)
-    return _release(entry) if entry else None
+    entry = log.newest(name, RELEASES)
+    return release_of(entry) if entry else None
 
 
 def promote(
@@ -42,7 +42,7 @@ def promote(
     file_hash = _admit(log, name, candidate, actor=actor, override=override)
 
     def draft() -> Draft:
-        there = log.newest(name, _RELEASES)
+        there = log.newest(name, RELEASES)
         if there and there.detail["release"] == _record(candidate):
             raise ModelError(f"{candidate.model_version} is the champion of {name} already; nothing was changed")
         detail = {
@@ -56,7 +56,7 @@ def promote(
         }
         return Draft(actor, "promote", name, detail)
 
-    return _release(log.append(draft))
+    return release_of(log.append(draft))
 
 
 def rollback(log: AuditLog, name: str, span: Span, *, actor: str, reason: str, to: str | None = None) -> Release:
@@ -81,7 +81,7 @@ def rollback(log: AuditLog, name: str, span: Span, *, actor: str, reason: str, t
         }
         return Draft(actor, "rollback", name, detail)
 
-    return _release(log.append(draft))
+    return release_of(log.append(draft))
 
 
 def start_canary(
@@ -115,7 +115,7 @@ def start_canary(
         detail = {**_champion(there), "canary": canary, "reason": reason, "gate": candidate.gate, "override": override}
         return Draft(actor, "canary", name, detail)
 
-    return _release(log.append(draft))
+    return release_of(log.append(draft))
 
 
 def end_canary(
@@ -136,29 +136,15 @@ def end_canary(
         return Draft(actor, "canary_end", name, {**_champion(there), "left": model_version, "reason": reason})
 
     try:
-        return _release(log.append(draft))
+        return release_of(log.append(draft))
     except _NotTried:
-        return _release(there)
+        return release_of(there)
 
 
 def previous(log: AuditLog, name: str) -> Release | None:
     """The release that a rollback would go back to; None where there is none."""
     before = _serving(log, name).detail["before"]
-    return _release(log.entry(before)) if before else None
-
-
-def tried(log: AuditLog, name: str, number: int | None = None) -> tuple[Release, Entry, Entry | None]:
-    """The newest release that tried a challenger, or that of a number; its entry, and the one that ended the trial.
-
-    Raises ModelError where there is none.
-    """
-    releases = [e for e in log.entries(name) if e.action in _RELEASES]
-    begun = [place for place, e in enumerate(releases) if e.action == "canary" and number in (None, e.number)]
-    if not begun:
-        which = f"release {number} of {name} tried none" if number else f"no challenger was ever tried for {name}"
-        raise ModelError(f"{which}: `convergence promote {name} --to challenger`, or see `convergence audit list`")
-    first, *later = releases[begun[-1] :]
-    return _release(first), first, later[0] if later else None
+    return release_of(log.entry(before)) if before else None
 
 
 def released(log: AuditLog, name: str) -> pl.DataFrame:
@@ -211,7 +197,7 @@ def _kept(store: ObjectStore, entry: Entry) -> pl.DataFrame:
 
 
 def _serving(log: AuditLog, name: str) -> Entry:
-    there = log.newest(name, _RELEASES)
+    there = log.newest(name, RELEASES)
     if there is None:
         raise ModelError(f"nothing was ever released as {name}: `convergence promote {name}` first")
     return there
@@ -256,5 +242,6 @@ def _scores(span: Span) -> dict[str, str]:
     return {"valid_from": str(span.valid_from), "counts_from": str(span.counts_from)}
 
 
-def _release(entry: Entry) -> Release:
+def release_of(entry: Entry) -> Release:
+    """The release that an entry of RELEASES makes."""
     return Release(entry.subject, entry.number, **entry.detail["release"], canary=entry.detail.get("canary"))

@@ -28,11 +28,11 @@ class Metrics:
         )
         self.model = Histogram("convergence_model_seconds", "Scoring", buckets=_SECONDS, registry=of)
         self.reasons = Histogram("convergence_reasons_seconds", "Explaining scores", buckets=_SECONDS, registry=of)
-        self.canary = Counter(
+        self.trial = Counter(
             "convergence_canary_requests", "Who was asked and what came of it",
             ["experiment", "variant", "outcome"], registry=of,
         )  # fmt: skip
-        self.canary_seconds = Histogram(
+        self.trial_seconds = Histogram(
             "convergence_canary_seconds", "Until the one who was asked had answered", ["variant"], buckets=_SECONDS,
             registry=of,
         )  # fmt: skip

@@ -51,14 +51,15 @@ class Variants:
 
         def by(variant: Variant, release: Release, scorer: Scores) -> Score:
             def score() -> npt.NDArray[np.float64]:
-                bind(model_version=release.model_version, run_id=self.run_of(release.model_version))
+                run = self.run_of(release.model_version) or (serving.trial and "unknown")  # not that of the other one
+                bind(model_version=release.model_version, run_id=run)
                 with self.tracer.span("model"), timed(self.metrics.model, "run_id"):
                     values = inputs(scorer.features)
                     scores = scorer.score(values)
                 if scores.shape != (len(values),):
                     raise ModelError(f"{release.model_version} gives {scores.shape} scores for {len(values)} rows")
                 if reasons:
-                    with self.metrics.reasons.time():
+                    with self.tracer.span("reasons"), timed(self.metrics.reasons, "run_id"):
                         told[variant] = self.reasons.of(release, scorer.features, values)
                 return scores
 
@@ -73,7 +74,7 @@ class Variants:
         return Given(scores, answering.model_version, told.get(variant))
 
     def _exposed(self, exposure: Exposure) -> None:
-        self.metrics.canary.labels(exposure.experiment, exposure.variant, exposure.outcome).inc()
-        self.metrics.canary_seconds.labels(exposure.variant).observe(exposure.seconds)
+        self.metrics.trial.labels(exposure.experiment, exposure.variant, exposure.outcome).inc()
+        self.metrics.trial_seconds.labels(exposure.variant).observe(exposure.seconds)
         if self.exposures:
             self.exposures.add([vars(exposure)])

@@ -25,9 +25,9 @@ from convergence.models.release_log import (
     released,
     rollback,
     start_canary,
-    tried,
 )
 from convergence.models.releases import Release
+from convergence.models.trials import tried
 from convergence.versions.audit import AuditLog
 
 NAME = "fraud_model"
