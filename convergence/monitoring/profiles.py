@@ -139,9 +139,8 @@ def merge(profiles: Iterable[Profile]) -> Profile:
 def profile_rows(frame: pl.DataFrame, columns: Sequence[str], **shared: Any) -> pl.DataFrame:
     """One row per column: its name as `feature`, the columns of STORED, and what all rows share."""
     rows = [{"feature": column, **profile(frame[column]).row()} for column in columns]
-    schema = pl.Schema(
-        {"feature": pl.String, **STORED}
-    )  # applied afterwards: with it, lists are taken apart number by number
+    schema = pl.Schema({"feature": pl.String, **STORED})
+    # the types come afterwards: with them, lists would be taken apart number by number
     named = pl.DataFrame([pl.Series(name, [row[name] for row in rows]) for name in schema]).cast(schema)
     return named.with_columns(pl.lit(value).alias(name) for name, value in shared.items())
 
