@@ -26,6 +26,7 @@ SECTIONS = (
     "micro_commits",
     "online",
     "score",
+    "release",
     "drift",
 )
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"

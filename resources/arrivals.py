@@ -17,10 +17,12 @@ from convergence.errors import ConvergenceError
 from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import PartitionState, Provenance, states
 from convergence.lake.tables import Lake
+from convergence.observability.context import bind
 from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.keys import key_of
 from resources.lake import WITHOUT_EVENTS, failures
+from resources.tracing import traced
 
 CODE_VERSION = "1"
 CONTINUOUS = "continuous/"  # begins the run id of a lander that runs outside of Dagster
@@ -109,6 +111,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         },
         **asset,
     )
+    @traced
     def raw(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lake: Lake = context.resources.lake.lake
         done: dict[str, Landed] = {}
@@ -122,6 +125,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         with failures():
             held = states(lake, [topic.table])[topic.table]
         landed = sum(done.values(), Landed())
+        bind(messages=landed.messages)
         used = ", ".join(name for name, part in done.items() if part.messages) or "nothing had arrived"
         yield dg.Output(None, metadata=WITHOUT_EVENTS)
         mine = {day: state for day, state in sorted(held.items()) if state.run_id == context.run_id}

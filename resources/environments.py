@@ -1,19 +1,23 @@
 """The only place that reads the environment: settings named CONVERGENCE_*, and the resources made from them."""
 
+import logging
 import os
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from convergence.errors import SettingsError
 from convergence.faults import arm
+from convergence.observability.logs import json_handler
 from resources.arrivals import Sources
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
 from resources.online import Online
+from resources.published import Published
 from resources.reports import Reports
 
 ROOT = Path(__file__).parents[1]
@@ -26,17 +30,26 @@ class Settings(BaseSettings):
 
     home: Path = ROOT / ".convergence"
     data: Path | None = None  # published data sets; default: ../shared/data beside the repository, if it is there
+    creditcard: Path | None = None  # the whole creditcard.csv, instead of the sample among the published data sets
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
     kafka: str | None = None  # bootstrap servers of a Kafka cluster; none: drop folders only
     redis: str | None = None  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
     mlflow_url: str | None = None  # a tracking server instead of <home>/mlflow
     s3_endpoint: str | None = None  # an S3-compatible server; its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
+    otlp: str | None = None  # http://host:4318, a collector for spans; none: files in <home>/traces
+    traced: float = Field(default=0.05, ge=0, le=1)  # share of a service's requests that leave spans and a log line
+    log: Literal["files", "stderr"] = "files"  # where JSON lines go: to files in <home>/logs or to stderr
     fault: str | None = None  # POINT:PASS:ACTION of convergence.faults, for tests that break the platform on purpose
 
     @property
     def lake_root(self) -> str:
         """URL or folder of the lake."""
         return self.lake_url or str(self.home / "lake")
+
+    @property
+    def log_folder(self) -> Path | None:
+        """Where log lines are written; None: to stderr."""
+        return self.home / "logs" if self.log == "files" else None
 
     @property
     def published_data(self) -> Path | None:
@@ -56,10 +69,19 @@ def settings() -> Settings:
     """The settings of this process."""
     # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    here = Settings()
+    try:
+        here = Settings()
+    except ValidationError as error:
+        wrong = "; ".join(f"CONVERGENCE_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
+        raise SettingsError(f"{wrong}; docs/settings.md lists what there is") from None
     if here.fault:
         arm(here.fault)
     return here
+
+
+def run_log() -> logging.Handler:
+    """What the instance's `dagster.yaml` gives every run to log to, beside the event log."""
+    return json_handler(settings().log_folder)
 
 
 def storage_options(here: Settings) -> dict[str, Any]:
@@ -82,8 +104,17 @@ def storage_options(here: Settings) -> dict[str, Any]:
 def resources(here: Settings) -> dict[str, Any]:
     """The resources of every asset."""
     return {
-        "lake": LakeIOManager(root=here.lake_root, storage_options=storage_options(here)),
+        "lake": LakeIOManager(
+            root=here.lake_root,
+            storage_options=storage_options(here),
+            traces=str(here.home / "traces"),
+            collector=here.otlp,
+        ),
         "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
+        "published": Published(
+            folder=str(here.data or ROOT.parent / "shared" / "data"),
+            instead={"fraud/creditcard_10k.parquet": str(here.creditcard)} if here.creditcard else {},
+        ),
         "online": Online(url=here.redis, home=str(here.home)),
         "reports": Reports(home=str(here.home)),
         "experiments": Experiments(

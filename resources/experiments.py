@@ -36,6 +36,7 @@ class Experiments(dg.ConfigurableResource):
         parameters: Mapping[str, Any],
         metrics: Mapping[str, float],
         files: Mapping[str, str],
+        tags: Mapping[str, str] = MappingProxyType({}),
     ) -> str:
         """Record one finished run with text files; returns its id."""
         from mlflow import MlflowClient
@@ -47,7 +48,7 @@ class Experiments(dg.ConfigurableResource):
         experiment_id = (
             found.experiment_id if found else client.create_experiment(experiment, f"{self.artifacts}/{experiment}")
         )
-        run_id = client.create_run(experiment_id, run_name=run).info.run_id
+        run_id = client.create_run(experiment_id, run_name=run, tags=dict(tags)).info.run_id
         now = get_current_time_millis()
         client.log_batch(
             run_id,

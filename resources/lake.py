@@ -7,25 +7,30 @@ days it covers; each day gets its own data version, provenance and check result;
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import dagster as dg
 import polars as pl
 from deltalake import DeltaTable
 
-from convergence.errors import ConcurrentWrite, ConvergenceError, TableMissing
+from convergence.errors import ConcurrentWrite, ConvergenceError
 from convergence.lake.contracts import Contract, Judged, judge
 from convergence.lake.generations import FIRST
-from convergence.lake.manifests import InputRead, Provenance, build_manifest, inputs_digest, record, states
+from convergence.lake.manifests import Provenance, build_manifest, inputs_digest, record
 from convergence.lake.quarantine import quarantine
-from convergence.lake.tables import WHOLE, Lake, rows_of
+from convergence.lake.tables import WHOLE, Lake
+from convergence.observability.traces import Tracer, tracer
 from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.event_log import held_open
 from resources.keys import table_of
 from resources.partition_windows import upstream_reads
+from resources.snapshots import Snapshot, read_snapshot
+from resources.tracing import committing, traced
 
 # Dagster then emits no materializations of its own for an output. It is Dagster's private name, kept here alone: should
 # it cease to work, each day is recorded twice and ours, coming later, still holds (a test counts the events).
@@ -35,14 +40,15 @@ WITHOUT_EVENTS = {"__source_asset_observation__": True}
 Describe = Callable[[pl.DataFrame], Mapping[str, Any]]
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """An input as it was read: its rows, its version, and the content hash of each partition."""
+class Described(NamedTuple):
+    """Rows with what they do not say themselves: metadata by partition, and where they come from if from no table."""
 
-    rows: pl.LazyFrame
-    read: InputRead
-    origins: Sequence[str]
-    partitions_def: dg.PartitionsDefinition | None
+    rows: pl.DataFrame
+    metadata: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
+    origins: Sequence[str] = ()
+
+
+Body = Callable[..., pl.DataFrame | pl.LazyFrame | Described]
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,8 @@ class LakeIOManager(dg.ConfigurableIOManager):
     root: str
     storage_options: dict[str, str] = {}
     generations: dict[str, int] = {}  # tables to be read and written in another generation than counts now
+    traces: str | None = None  # folder for the spans of runs; neither it nor a collector: none are made
+    collector: str | None = None  # address of one that takes OTLP over HTTP
 
     @cached_property
     def lake(self) -> Lake:
@@ -67,12 +75,17 @@ class LakeIOManager(dg.ConfigurableIOManager):
         lake = Lake(self.root, self.storage_options)
         return lake.at(self.generations) if self.generations else lake
 
+    @cached_property
+    def tracer(self) -> Tracer:
+        """Records the spans of runs."""
+        return tracer("convergence-graph", Path(self.traces) if self.traces else None, self.collector)
+
     def handle_output(self, context: dg.OutputContext, obj: LakeWrite | None) -> None:
         """Commit the partitions at once, then record their manifest; None: the asset has committed by itself."""
         if obj is None:
             return
         table = table_of(context.asset_key)
-        with failures():
+        with failures(), committing(context, self.tracer, self.lake, obj.partitions, obj.base):
             self.lake.replace(table, obj.partitions, obj.manifest, obj.base)
             record(self.lake, [table])
 
@@ -89,22 +102,6 @@ class LakeIOManager(dg.ConfigurableIOManager):
         return snapshot.rows.collect() if wanted is pl.DataFrame else snapshot.rows
 
 
-def read_snapshot(
-    lake: Lake, table: str, days: Sequence[str] | None, partitions_def: dg.PartitionsDefinition | None = None
-) -> Snapshot:
-    """A table opened once: rows and content hashes belong to the same version. Raises TableMissing."""
-    handle = lake.open(table)
-    if handle is None:
-        raise TableMissing(f"{table} has never been written: materialize {table} first")
-    held = states(lake, [table], {table: handle.version()})[table]
-    hashes = {k: held[k].content_hash for k in ([WHOLE] if days is None else days) if k in held}
-    if days is None and WHOLE not in held:
-        hashes = {k: s.content_hash for k, s in sorted(held.items())}
-    origins = sorted({o for k in hashes for o in held[k].origins})
-    read = InputRead(handle.version(), hashes, lake.generation(table))
-    return Snapshot(rows_of(handle, days), read, origins, partitions_def)
-
-
 def lake_asset(
     *,
     contract: Contract,
@@ -114,14 +111,14 @@ def lake_asset(
     metadata: Mapping[str, Any] | None = None,
     required_resource_keys: Set[str] = frozenset(),
     **asset: Any,
-) -> Callable[[Callable[..., pl.DataFrame | pl.LazyFrame]], dg.AssetsDefinition]:
+) -> Callable[[Body], dg.AssetsDefinition]:
     """`@dg.asset` whose rows keep `contract`. `describe` turns the rows of one partition into metadata of its event.
 
     The function gets a LazyFrame per input (and the context, if its first parameter is `context`) and returns the rows
     of the run's partitions, told apart by `event_date`.
     """
 
-    def decorate(fn: Callable[..., pl.DataFrame | pl.LazyFrame]) -> dg.AssetsDefinition:
+    def decorate(fn: Body) -> dg.AssetsDefinition:
         parameters = list(inspect.signature(fn).parameters)
         takes_context = parameters[:1] == ["context"]
         names = parameters[takes_context:]
@@ -130,14 +127,18 @@ def lake_asset(
         key = dg.AssetKey([*([prefix] if isinstance(prefix, str) else prefix or []), asset.get("name") or fn.__name__])
         promise = f"Every row keeps {contract.__name__}; rows that do not go to {table_of(key)}_rejected."
 
+        @traced
         def body(context: dg.AssetExecutionContext, **snapshots: Snapshot) -> Iterator[Any]:
             run = _Run(context, snapshots, declared)
             with failures():
                 base = run.base()
-                frame = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()}).lazy().collect()
-                judged = judge(contract, frame, run.keys)
+                made = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()})
+                made = made if isinstance(made, Described) else Described(made.lazy().collect())
+                if made.origins:
+                    run.provenance = replace(run.provenance, origins=made.origins)
+                judged = judge(contract, made.rows, run.keys)
             with held_open(context.instance):
-                yield from run.events(judged, base, describe)
+                yield from run.events(judged, base, describe, made)
 
         body.__name__, body.__doc__ = fn.__name__, fn.__doc__
         return dg.asset(
@@ -213,7 +214,9 @@ class _Run:
             return read["version"] > mine.version
         return self.lake.newest().generation(up) != mine.generation  # it was switched after this run had read it
 
-    def events(self, judged: Judged, base: DeltaTable | None, describe: Describe | None) -> Iterator[Any]:
+    def events(
+        self, judged: Judged, base: DeltaTable | None, describe: Describe | None, made: Described
+    ) -> Iterator[Any]:
         """Write the good partitions, quarantine the bad ones, and report each; raises Failure if any was bad."""
         good, bad = judged.good, judged.bad
         with failures():
@@ -225,6 +228,7 @@ class _Run:
                 "dagster/partition_row_count" if key else "dagster/row_count": frame.height,
                 "data_origin": ", ".join(self.provenance.origins) or "made here",
                 **(describe(frame) if describe and frame.height else {}),
+                **made.metadata.get(key, {}),
             }
             for key, frame in good.items()
         }

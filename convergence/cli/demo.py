@@ -58,6 +58,9 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
     if late := report_unrecorded(instance, lake, nodes):
         console.print(f"{late} partitions were written by a run that was interrupted; Dagster has been told")
     landed = {t.table: t for t in wanted.values()}
+    files = {
+        table_of(s.key): s.metadata["published"] for s in defs.resolve_all_asset_specs() if "published" in s.metadata
+    }
     for node in nodes:
         if report.failed:
             break  # nothing is built on what has failed
@@ -66,6 +69,12 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
             if any(source.offered(topic, lander.landed) for source in resources(here)["sources"].all):
                 request = dg.RunRequest(asset_selection=[key_of(node.table)], tags=_range(node.partitions))
                 _run(instance, node, request, report)
+            continue
+        if file := files.get(node.table):
+            if resources(here)["published"].find(file) is None:
+                console.print(f"  [bold yellow]left out[/] {node.table} and what follows: no published data, {file}")
+            elif not states(lake, [node.table])[node.table]:
+                _run(instance, node, dg.RunRequest(asset_selection=[key_of(node.table)]), report)
             continue
         stale = stale_partitions(nodes, states(lake, [n.table for n in nodes]))
         for request in run_requests([node], [s for s in stale if s.ready]):
@@ -187,7 +196,7 @@ def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], re
             f"{sum(s.rows for s in mine.values()):,}",
             f"{passed}/{len(keys)}" + (f", {warned} {'warning' if warned == 1 else 'warnings'}" if warned else ""),
             _metric(lake, node, metrics.get(node.table)),
-            f"{report.seconds[node.table]:.1f}" if node.table in report.seconds else "up to date",
+            f"{report.seconds[node.table]:.1f}" if node.table in report.seconds else "up to date" if mine else "",
         )
     console.print(table)
 

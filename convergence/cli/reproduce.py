@@ -33,6 +33,7 @@ def reproduced(what: str) -> bool:
     from convergence.cli.materialize import materializer
     from convergence.lake.manifests import states
     from convergence.lake.tables import Lake
+    from convergence.models import release_log
     from convergence.versions.reproduce import TOLERANCE, first_difference, recorded, restore, rows_at
     from resources.environments import resources, settings
 
@@ -43,7 +44,9 @@ def reproduced(what: str) -> bool:
     with tempfile.TemporaryDirectory(prefix="convergence-reproduce-") as home, dg.DagsterInstance.ephemeral() as own:
         apart = settings().model_copy(update={"home": Path(home), "lake_url": None, "mlflow_url": None})
         scratch = Lake(apart.lake_root)
-        for each in restore(here, scratch, wanted, past=_reads_own_past(node.table)):
+        if _reads(node.table, "reads_releases"):
+            release_log.copy(here.store, scratch.store)
+        for each in restore(here, scratch, wanted, past=_reads(node.table, "reads_own_past")):
             said = f"{len(each.changed)} differ, first {each.changed[0]}" if each.changed else "equal"
             click.echo(
                 f"  {each.table} version {each.version}: {each.partitions} partitions, {each.rows:,} rows: {said}"
@@ -106,8 +109,9 @@ def _target(here: "Lake", what: str) -> "tuple[Node, str, int | None]":
     )
 
 
-def _reads_own_past(table: str) -> bool:
+def _reads(table: str, what: str) -> bool:
+    """Whether an asset says in its metadata that it reads what is no input of it."""
     from convergence_assets.definitions import defs
     from resources.keys import key_of
 
-    return bool(defs.resolve_asset_graph().get(key_of(table)).metadata.get("reads_own_past"))
+    return bool(defs.resolve_asset_graph().get(key_of(table)).metadata.get(what))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from convergence.errors import ConvergenceError, SettingsError
+from convergence.observability.traces import OFF, Tracer
 from convergence.services.redis import READ_WITHIN
 
 if TYPE_CHECKING:
@@ -41,6 +42,8 @@ def serve(use_case: str, host: str, port: int, *, follow: bool, tokens: Path | N
     import uvicorn
 
     from convergence.cli import lake
+    from convergence.observability.logs import log_beside
+    from convergence.observability.traces import tracer
     from convergence.serving.access import Access, read_tokens
     from resources.environments import settings
 
@@ -53,9 +56,11 @@ def serve(use_case: str, host: str, port: int, *, follow: bool, tokens: Path | N
         if host not in LOOPBACK:
             raise SettingsError(f"{host} is no loopback address, and no token is set: see `convergence serve --help`")
         click.secho("NO TOKENS: whoever is on this machine may ask for scores and features", fg="yellow", err=True)
-    app = composed(served(use_case), lake(), access, home=home, redis=settings().redis, follow=follow)
-    click.echo(f"Serving {use_case} at http://{host}:{port}/docs")
-    uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+    spans = tracer("convergence-service", home / "traces", settings().otlp, settings().traced)
+    with log_beside(settings().log_folder):
+        app = composed(served(use_case), lake(), access, home=home, redis=settings().redis, follow=follow, tracer=spans)
+        click.echo(f"Serving {use_case} at http://{host}:{port}/docs")
+        uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
 
 
 def served(use_case: str) -> "ServedUseCase":
@@ -77,16 +82,19 @@ def composed(
     redis: str | None,
     follow: bool = False,
     within: float = READ_WITHIN,
+    tracer: Tracer = OFF,
 ) -> "FastAPI":
     """The service with all that it talks to; its threads run, and end with it.
 
-    `within`: seconds that a request waits for its features before it is answered on defaults.
+    `within`: seconds that a request waits for its features before it is answered on defaults. `tracer`: of requests.
     """
     from convergence.features.online_store import OnlineStore
+    from convergence.monitoring.drift_gauges import DriftGauges
     from convergence.services.redis import connect
     from convergence.serving.app import create_app
     from convergence.serving.champion import Champion
     from convergence.serving.metrics import Metrics
+    from convergence.serving.origins import Origins
     from convergence.serving.reading import FeatureReader
     from convergence.serving.releases import ReleaseSource
     from convergence.serving.scoring import Scoring
@@ -95,13 +103,16 @@ def composed(
     online = use_case.features.online
     quick, patient = (OnlineStore(connect(redis, home, timeout=t), online.layout) for t in (within, 5.0))
     source = ReleaseSource(use_case.model, lake, patient)
-    champion = Champion(source.released, source.load, patient.newest, online.layout.fingerprint)
+    origins = Origins(lake, use_case.model.models)
+    champion = Champion(source.released, origins.noting(source.load), patient.newest, online.layout.fingerprint)
     metrics = Metrics()
+    metrics.registry.register(DriftGauges(lake, use_case.model.drift))
     written = ServedLog(home / "served" / online.view.name, metrics.lost.inc)
-    scoring = Scoring(use_case.name, online, FeatureReader(online, quick), champion, metrics, written)
+    reader = FeatureReader(online, quick)
+    scoring = Scoring(use_case.name, online, reader, champion, metrics, written, tracer=tracer, run_of=origins.run_of)
     champion.start()
     following = Following(lake, use_case.features, OnlineStore(connect(redis, home), online.layout)) if follow else None
-    ends = [champion.stop, written.close, *([following.stop] if following else [])]
+    ends = [champion.stop, written.close, tracer.flush, *([following.stop] if following else [])]
     return create_app(scoring, access, use_case.row, on_stop=ends)
 
 

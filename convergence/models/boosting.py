@@ -32,6 +32,8 @@ def fit(
     *,
     rounds: int = 100,
     params: Mapping[str, Any] | None = None,
+    weight: NDArray[np.float64] | None = None,
+    grown_from: str | None = None,
     seed: int = 0,
     nthread: int = 1,
 ) -> str:
@@ -44,12 +46,15 @@ def fit(
         label: n values, Boolean or numeric, no nulls.
         rounds: number of trees.
         params: XGBoost parameters; the objective is `binary:logistic` unless given here.
+        weight: how many rows each stands for; one each unless given.
+        grown_from: a model of the same features whose trees are kept and continued with `rounds` more.
         seed: seed of row and column sampling.
         nthread: number of threads.
 
     Raises:
         ConvergenceError: lengths differ, nulls in the label, text or infinite features, or `params` sets what an
             argument sets.
+        ModelError: `grown_from` is not a whole XGBoost JSON model, or one of other features.
     """
     import xgboost
 
@@ -66,12 +71,16 @@ def fit(
     matrix = xgboost.DMatrix(
         values_of(features),
         label=label.cast(pl.Float32).to_numpy(),
+        weight=weight,
         feature_names=features.columns,
         nthread=nthread,
     )
+    before, names = _load(grown_from) if grown_from else (None, features.columns)
+    if names != features.columns:
+        raise ModelError(f"cannot grow a model of {names} on {features.columns}; give its features in its order")
     settings = {"objective": "binary:logistic", **(params or {})}
     settings |= {"tree_method": "hist", "seed": seed, "nthread": nthread}
-    return xgboost.train(settings, matrix, num_boost_round=rounds).save_raw("json").decode()
+    return xgboost.train(settings, matrix, num_boost_round=rounds, xgb_model=before).save_raw("json").decode()
 
 
 def predict(model: str | bytes, features: pl.DataFrame, *, nthread: int = 1) -> NDArray[np.float32]:
@@ -181,6 +190,11 @@ class Trees:
             **nodes,
             **leaves,
         )
+
+
+def rounds(model: str | bytes) -> int:
+    """Number of trees in the model; errors as `predict`."""
+    return _load(model)[0].num_boosted_rounds()
 
 
 def feature_names(model: str | bytes) -> list[str]:

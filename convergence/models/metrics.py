@@ -35,20 +35,22 @@ class OperatingPoint(NamedTuple):
     false_positive_rate: float
 
 
-def average_precision(label: ArrayLike, score: ArrayLike) -> float:
+def average_precision(label: ArrayLike, score: ArrayLike, *, weight: ArrayLike | None = None) -> float:
     """Area under the precision-recall curve as sum of (R_n - R_n-1) P_n, in [0, 1], by scikit-learn.
 
     Args:
         label: n values, Boolean or 0/1.
         score: n finite values, higher means more likely positive.
+        weight: how many rows each stands for, positive and finite; one each unless given.
 
     Raises:
         OneClassError: the labels hold one class only.
-        ConvergenceError: lengths differ, a label is not 0/1, or a score is not finite.
+        ConvergenceError: lengths differ, a label is not 0/1, a score is not finite, or a weight not positive.
     """
     from sklearn.metrics import average_precision_score
 
-    return float(average_precision_score(*_labels_and_scores(label, score)))
+    labels, scores = _labels_and_scores(label, score)
+    return float(average_precision_score(labels, scores, sample_weight=_weights(weight, labels)))
 
 
 def roc_auc(label: ArrayLike, score: ArrayLike) -> float:
@@ -58,42 +60,50 @@ def roc_auc(label: ArrayLike, score: ArrayLike) -> float:
     return float(roc_auc_score(*_labels_and_scores(label, score)))
 
 
-def base_rate_average_precision(label: ArrayLike) -> float:
+def base_rate_average_precision(label: ArrayLike, *, weight: ArrayLike | None = None) -> float:
     """Average precision of the trivial baseline, a constant score: the share of positives.
 
     Raises:
-        ConvergenceError: there is no label, or one is not 0/1.
+        ConvergenceError: there is no label, one is not 0/1, or a weight is not positive.
     """
-    return float(_labels(label).mean())
+    labels = _labels(label)
+    return float(np.average(labels, weights=_weights(weight, labels)))
 
 
-def at_threshold(label: ArrayLike, score: ArrayLike, threshold: float) -> OperatingPoint:
+def at_threshold(
+    label: ArrayLike, score: ArrayLike, threshold: float, *, weight: ArrayLike | None = None
+) -> OperatingPoint:
     """Precision, recall and false-positive rate of alerting at a threshold; precision is 0 without an alert.
 
-    Errors as `average_precision`.
+    Arguments and errors as `average_precision`.
     """
     labels, scores = _labels_and_scores(label, score)
+    weights = _weights(weight, labels)
     alert, positive = scores >= threshold, labels == 1
-    hits = int((alert & positive).sum())
-    precision = hits / alert.sum() if alert.any() else 0.0
+    hits, false = weights[alert & positive].sum(), weights[alert & ~positive].sum()
     return OperatingPoint(
         float(threshold),
-        float(precision),
-        float(hits / positive.sum()),
-        float((alert & ~positive).sum() / (~positive).sum()),
+        float(hits / (hits + false)) if alert.any() else 0.0,
+        float(hits / weights[positive].sum()),
+        float(false / weights[~positive].sum()),
     )
 
 
-def at_false_positive_rate(label: ArrayLike, score: ArrayLike, rate: float = 0.005) -> OperatingPoint:
+def at_false_positive_rate(
+    label: ArrayLike, score: ArrayLike, rate: float = 0.005, *, weight: ArrayLike | None = None
+) -> OperatingPoint:
     """The lowest threshold whose false-positive rate is at most `rate`; a tie counts as a whole.
 
-    Errors as `average_precision`.
+    Arguments and errors as `average_precision`.
     """
     labels, scores = _labels_and_scores(label, score)
-    negatives = np.sort(scores[labels == 0])[::-1]
-    allowed = int(np.floor(rate * len(negatives)))
+    weights = _weights(weight, labels)
+    order = np.argsort(-scores[labels == 0], kind="stable")
+    negatives, passed = scores[labels == 0][order], np.cumsum(weights[labels == 0][order])
+    allowed = int(np.searchsorted(passed, rate * passed[-1], side="right"))
     above = scores[scores > negatives[allowed]] if allowed < len(negatives) else scores
-    return at_threshold(labels, scores, above.min() if len(above) else np.nextafter(scores.max(), np.inf))
+    threshold = above.min() if len(above) else np.nextafter(scores.max(), np.inf)
+    return at_threshold(labels, scores, threshold, weight=weights)
 
 
 def brier(label: ArrayLike, score: ArrayLike) -> float:
@@ -257,6 +267,15 @@ def _labels(label: ArrayLike) -> NDArray[np.float64]:
         msg = f"{wrong} of {len(labels)} labels are neither 0 nor 1; expected at least one label and no nulls"
         raise ConvergenceError(msg)
     return labels
+
+
+def _weights(weight: ArrayLike | None, labels: NDArray[np.float64]) -> NDArray[np.float64]:
+    weights = np.ones(len(labels)) if weight is None else np.asarray(weight, dtype=np.float64)
+    wrong = int((~(np.isfinite(weights) & (weights > 0))).sum())
+    if wrong or len(weights) != len(labels):
+        msg = f"{len(weights)} weights for {len(labels)} labels, {wrong} not positive; expected one positive per label"
+        raise ConvergenceError(msg)
+    return weights
 
 
 def _finite(score: ArrayLike) -> NDArray[np.float64]:

@@ -106,7 +106,8 @@ def champions(
     rows = [
         {"event_date": day, **champion_as_of(decisions, released, day, columns=columns, within=within)} for day in days
     ]
-    return pl.DataFrame(rows, schema={"event_date": pl.Date(), **{c: decisions.schema[c] for c in columns}})
+    known = {**released.schema, **decisions.schema}
+    return pl.DataFrame(rows, schema={"event_date": pl.Date(), **{c: known[c] for c in columns}})
 
 
 def gate(

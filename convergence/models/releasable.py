@@ -1,4 +1,4 @@
-"""A model that can be released, as its use case declares it: where versions, decisions and scores lie, what it reads.
+"""A model that can be released, as its use case declares it: where versions and decisions lie, and what it reads.
 
 The commands and the job of the UI find a version and its verdict here, so both release by the same rules.
 """
@@ -51,7 +51,7 @@ class Releasable:
     name: str  # of the model, e.g. fraud_model
     models: str  # table: event_date (as-of date), model_version, onnx, sha256
     decisions: str  # table: valid_from, challenger_version, promoted, reason
-    scores: str  # table by day
+    champions: str  # table by day: which model scores it, decided once and for all
     view: str
     fingerprint: str  # of the view's schema
 
@@ -84,15 +84,17 @@ class Releasable:
         )
 
     def span(self, lake: Lake) -> Span:
-        """From when on a release of this moment scores in batch: no day that was scored already changes its champion.
+        """From when on a release of this moment scores in batch: no day that has its champion gets another.
 
-        Raises ModelError where nothing was decided and nothing scored yet.
+        Raises ModelError where nothing was decided yet, neither by the gate nor for a day.
         """
-        held = states(lake, [self.scores, self.decisions])
-        scored, decided = (max(map(date.fromisoformat, held[t]), default=None) for t in (self.scores, self.decisions))
-        if scored is None and decided is None:
+        held = states(lake, [self.champions, self.decisions])
+        settled, decided = (
+            max(map(date.fromisoformat, held[t]), default=None) for t in (self.champions, self.decisions)
+        )
+        if settled is None and decided is None:
             raise ModelError(f"{self.name} has no decision of the gate yet: materialize {self.decisions} first")
-        first = decided if scored is None else scored + timedelta(days=1)
+        first = decided if settled is None else settled + timedelta(days=1)
         assert first is not None
         return Span(first, max(first, decided or first))
 

@@ -19,10 +19,12 @@ from convergence.errors import ModelError
 from convergence.models import stored
 from convergence.models.releasable import Candidate, Span
 from convergence.models.releases import Release
+from convergence.versions import audit
 from convergence.versions.audit import AuditLog, Draft, Entry
 
 _CHANGES = ("promote", "rollback")  # of the champion
 _RELEASES = (*_CHANGES, "canary", "canary_end")
+_FOLDER = "_models"
 
 
 def newest(log: AuditLog, name: str) -> Release | None:
@@ -147,21 +149,32 @@ def previous(log: AuditLog, name: str) -> Release | None:
 def released(log: AuditLog, name: str) -> pl.DataFrame:
     """Every promotion and rollback with the row of its model, oldest first, as `promotions.champion_as_of` wants them.
 
-    `valid_from`, `counts_from`, `model_as_of`, and the other columns of the models table; where there is none, only
-    these three.
+    `release` (number of the entry), `valid_from`, `counts_from`, `model_as_of`, and the other columns of the models
+    table; where there is none, only these four.
     """
-    parts = [pl.DataFrame(schema=dict.fromkeys(("valid_from", "counts_from", "model_as_of"), pl.Date()))]
+    dates = dict.fromkeys(("valid_from", "counts_from", "model_as_of"), pl.Date())
+    parts = [pl.DataFrame(schema={"release": pl.Int64(), **dates})]
     for entry in log.entries(name):
         if entry.action in _CHANGES:
             span = {k: date.fromisoformat(entry.detail[k]) for k in ("valid_from", "counts_from")}
             row = _kept(log.store, entry).rename({"event_date": "model_as_of"})
-            parts.append(row.with_columns(**{k: pl.lit(v) for k, v in span.items()}))
+            parts.append(
+                row.with_columns(release=pl.lit(entry.number, pl.Int64), **{k: pl.lit(v) for k, v in span.items()})
+            )
     return pl.concat(parts, how="diagonal")
 
 
 def onnx(store: ObjectStore, digest: str) -> bytes:
     """The graph of a released model, for a server that has read its release. Raises ModelError."""
     return _opened(_read(store, digest), digest)["onnx"].item()
+
+
+def copy(store: ObjectStore, to: ObjectStore) -> None:
+    """The log, and the models that were ever released, into other files."""
+    for folder in (audit.FOLDER, _FOLDER):
+        for batch in obstore.list(store, prefix=f"{folder}/"):
+            for found in batch:
+                obstore.put(to, found["path"], obstore.get(store, found["path"]).bytes())
 
 
 class _NotTried(Exception):
@@ -221,7 +234,7 @@ def _changed(digest: str) -> ModelError:
 
 def place(digest: str) -> str:
     """Where the row of a released model lies below the root of the lake."""
-    return f"_models/{digest}.parquet"
+    return f"{_FOLDER}/{digest}.parquet"
 
 
 def _serving(log: AuditLog, name: str) -> Entry:

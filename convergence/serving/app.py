@@ -9,7 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, Field, create_model
 
 from convergence.errors import ModelError
@@ -58,8 +58,7 @@ def create_app(
 
     described: Any = {n: {"model": Failure, "description": said} for n, said in DESCRIBED.items()}
     app = FastAPI(title=f"Convergence: {use_case}", description=_ABOUT, lifespan=lifespan, responses=described)
-    observed = metrics.latency.labels
-    app.add_middleware(Limits, most=max_bytes, observe=lambda r, s, took: observed(r, str(s)).observe(took))
+    app.add_middleware(Limits, most=max_bytes, observe=metrics.answered, tracer=scoring.tracer)
     refusing(app)
 
     def bounded(rows: Sequence[BaseModel]) -> list[dict[str, Any]]:
@@ -102,12 +101,13 @@ def create_app(
         found = scoring.health()
         return JSONResponse(found, 200 if found["usable"] else 503)
 
-    def prometheus() -> Response:
-        """Metrics for Prometheus."""
+    def prometheus(request: Request) -> Response:
+        """Metrics for Prometheus; as OpenMetrics, with exemplars, where that is asked for."""
         serving, refused = scoring.champion.serving, scoring.champion.refused is not None
         release = serving.release if serving else None
-        metrics.told(release and release.model_version, release and release.number, refused=refused)
-        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+        metrics.told(release, release and scoring.run_of(release.model_version), refused=refused)
+        encode, form = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(metrics.registry), media_type=form)
 
     score.__annotations__["body"], features.__annotations__["body"] = asked, named
     app.post(f"/v1/{use_case}/score", response_model=ScoreAnswer, dependencies=[scorer])(score)

@@ -17,7 +17,7 @@ from convergence.models.releases import Release
 
 log = logging.getLogger(__name__)
 
-POLL = 1.0  # seconds
+POLL = 0.25  # seconds
 
 
 class Scores(Protocol):

@@ -2,13 +2,16 @@
 
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from convergence.observability.context import bound, current
+from convergence.observability.traces import Tracer
 
 log = logging.getLogger("convergence.serving")
 
@@ -27,8 +30,8 @@ def problem(
 class Limits:
     """ASGI middleware: refuses bodies above `most` bytes, also those that do not say how long they are."""
 
-    def __init__(self, app: ASGIApp, *, most: int, observe: Observe) -> None:
-        self.app, self._most, self._observe = app, most, observe
+    def __init__(self, app: ASGIApp, *, most: int, observe: Observe, tracer: Tracer) -> None:
+        self.app, self._most, self._observe, self._tracer = app, most, observe, tracer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -37,9 +40,24 @@ class Limits:
             return
         headers = dict(scope["headers"])
         given = headers.get(b"x-request-id", b"")
-        request_id = given.decode() if _ID.fullmatch(given) else uuid.uuid4().hex
+        made = secrets.token_hex(16)  # of a request without an id; of its trace too, so that there is one to follow
+        request_id = given.decode() if _ID.fullmatch(given) else made
         scope.setdefault("state", {})["request_id"] = request_id
-        began, status, started = time.perf_counter(), 500, False
+        caller = headers.get(b"traceparent", b"").decode("latin-1")
+        with bound(request_id=request_id), self._tracer.trace("request", trace_id=made, caller=caller) as span:
+            began = time.perf_counter()
+            status = await self._answered(scope, receive, send, headers, request_id)
+            took, route = time.perf_counter() - began, _route(scope)
+            self._observe(route, status, took)
+            span.set(route=route, status=status, **current())
+            if status >= 500 or "trace_id" in current():
+                level = logging.ERROR if status >= 500 else logging.INFO
+                log.log(level, "%s %s: %d in %.1f ms", scope["method"], route, status, took * 1e3)
+
+    async def _answered(
+        self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes], request_id: str
+    ) -> int:
+        status, started = 500, False
 
         async def sending(message: Message) -> None:
             nonlocal status, started
@@ -56,8 +74,7 @@ class Limits:
                 said = f"request {request_id} failed inside the server"
                 answer = problem(500, "internal", said, "tell the operator the request id; the log has the cause")
                 await answer(scope, receive, sending)
-        finally:
-            self._observe(_route(scope), status, time.perf_counter() - began)
+        return status
 
     async def _within(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
         length = headers.get(b"content-length", b"0")

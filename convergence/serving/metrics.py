@@ -1,6 +1,16 @@
-"""What Prometheus is told of a server, one registry each."""
+"""What Prometheus is told of a server, one registry each.
+
+The durations carry exemplars: a request's id, or the id of the run that made the model, each with the trace.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from convergence.models.releases import Release
+from convergence.observability.context import exemplar
 
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 
@@ -25,13 +35,39 @@ class Metrics:
         self.limited = Counter("convergence_rate_limited", "Requests above a token's rate", ["token"], registry=of)
         self.lost = Counter("convergence_served_log_lost", "Served rows that could not be logged", registry=of)
         self.serving = Gauge(
-            "convergence_model_serving", "1 for the model that answers", ["model_version", "release"], registry=of
+            "convergence_model_serving",
+            "1 for the model that answers",
+            ["model_version", "release", "run_id"],
+            registry=of,
+        )
+        self.canary = Gauge(
+            "convergence_canary_share", "Of the requests that a challenger answers", ["model_version"], registry=of
         )
         self.refused = Gauge("convergence_release_refused", "1 while the newest release does not serve", registry=of)
 
-    def told(self, model_version: str | None, release: int | None, *, refused: bool) -> None:
-        """Which model serves now."""
+        for value in ("true", "false"):  # a share and an increase need the zero before the first
+            self.rows.labels(value)
+        for code in ("unauthorized", "forbidden"):
+            self.denied.labels(code)
+
+    def told(self, release: Release | None, run_id: str | None, *, refused: bool) -> None:
+        """Which release serves now, and the run that made its model."""
         self.serving.clear()
-        if model_version is not None:
-            self.serving.labels(model_version, str(release)).set(1)
+        self.canary.clear()
+        if release is not None:
+            self.serving.labels(release.model_version, str(release.number), run_id or "unknown").set(1)
+        if release is not None and release.canary:
+            self.canary.labels(release.canary["model_version"]).set(release.canary["share"])
         self.refused.set(refused)
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """A request with its answer."""
+        self.latency.labels(route, str(status)).observe(seconds, exemplar("request_id"))
+
+
+@contextmanager
+def timed(histogram: Histogram, of: str) -> Iterator[None]:
+    """What is done within, with an exemplar of the bound id `of`."""
+    began = perf_counter()
+    yield
+    histogram.observe(perf_counter() - began, exemplar(of))

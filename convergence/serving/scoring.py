@@ -1,6 +1,5 @@
 """One request from rows to answer: features, score, and the line that lets the parity check repeat it."""
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -12,8 +11,10 @@ import numpy.typing as npt
 from convergence.errors import ConvergenceError
 from convergence.features.keys import microseconds_of, time_of
 from convergence.features.online import OnlineView, Row
+from convergence.observability.context import bind
+from convergence.observability.traces import OFF, Tracer
 from convergence.serving.champion import Champion, Serving
-from convergence.serving.metrics import Metrics
+from convergence.serving.metrics import Metrics, timed
 from convergence.serving.reading import FeatureReader, Vectors
 from convergence.serving.served_log import ServedLog
 
@@ -43,6 +44,8 @@ class Scoring:
     metrics: Metrics
     log: ServedLog | None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    tracer: Tracer = OFF
+    run_of: Callable[[str], str | None] = lambda model_version: None  # the run that made a model, where it is known
 
     def row(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """A row of the view's source from a request that arrives now."""
@@ -52,9 +55,10 @@ class Scoring:
         """Scores of rows, with all that they came from. Raises NotReady where no model is loaded."""
         serving = self._serving()
         found = self._vectors(serving.namespace, rows)
-        began = time.perf_counter()
-        scores = serving.scorer.score(self._inputs(serving, rows, found.values))
-        self.metrics.model.observe(time.perf_counter() - began)
+        version = serving.release.model_version
+        bind(model_version=version, run_id=self.run_of(version))
+        with self.tracer.span("model"), timed(self.metrics.model, "run_id"):
+            scores = serving.scorer.score(self._inputs(serving, rows, found.values))
         about = self._about(serving, found, request_id)
         self._write(about, rows, found, scores)
         key = self.online.view.sequence
@@ -102,9 +106,10 @@ class Scoring:
         return serving
 
     def _vectors(self, namespace: str | None, rows: Sequence[Row]) -> Vectors:
-        began = time.perf_counter()
-        found = self.reader.vectors(namespace, rows)
-        self.metrics.features.observe(time.perf_counter() - began)
+        with self.tracer.span("features") as span:
+            with timed(self.metrics.features, "request_id"):
+                found = self.reader.vectors(namespace, rows)
+            span.set(rows=len(rows), degraded=found.degraded)
         self.metrics.rows.labels("true" if found.degraded else "false").inc(len(rows))
         if found.meta:
             self.metrics.feature_age.set((microseconds_of(self.now()) - found.meta.newest) / 1e6)

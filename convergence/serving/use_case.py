@@ -10,11 +10,16 @@ from convergence.features.online_updates import OnlineFeatures
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model's name, the table of the gate's decisions (valid_from, model_version, onnx, sha256), and its inputs."""
+    """A model's name, the table of the gate's decisions (valid_from, model_version, onnx, sha256), and its inputs.
+
+    `models`: the table that its versions are committed to; `drift`: that of the verdicts on its inputs and scores.
+    """
 
     name: str
     decisions: str
     inputs: Sequence[str]
+    models: str
+    drift: str
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ from convergence.errors import LakeError
 
 BEGINNING = "0" * 64  # the hash before the first entry
 
-_FOLDER = "_audit"
-_HEAD = f"{_FOLDER}/head.json"
+FOLDER = "_audit"
+_HEAD = f"{FOLDER}/head.json"
 _CHUNK = 32  # entries that are read at once
 
 
@@ -123,7 +123,7 @@ class AuditLog:
         Without `known` it cannot be told that the end was cut off and `head.json` with it, or that the log was written
         anew from some entry on with all hashes computed again.
         """
-        names = sorted(m["path"] for batch in obstore.list(self.store, prefix=f"{_FOLDER}/") for m in batch)
+        names = sorted(m["path"] for batch in obstore.list(self.store, prefix=f"{FOLDER}/") for m in batch)
         there = [name for name in names if name != _HEAD]
         before = Head(0, BEGINNING)
         hashes = {}
@@ -153,8 +153,8 @@ class AuditLog:
         """The end of the log. Raises LakeError where head.json knows a later one."""
         anchor = self._head()
         start = anchor.number if anchor else 0
-        after = f"{_FOLDER}/{start:010}"
-        listed = [m["path"] for b in obstore.list(self.store, prefix=f"{_FOLDER}/", offset=after) for m in b]
+        after = f"{FOLDER}/{start:010}"
+        listed = [m["path"] for b in obstore.list(self.store, prefix=f"{FOLDER}/", offset=after) for m in b]
         numbers = [n for n in map(_number, listed) if n]
         newest = max(numbers, default=0)
         if newest < start:
@@ -207,9 +207,9 @@ def _canonical(content: Mapping[str, Any]) -> bytes:
 
 
 def _path(number: int) -> str:
-    return f"{_FOLDER}/{number:010}.json"
+    return f"{FOLDER}/{number:010}.json"
 
 
 def _number(path: str) -> int | None:
-    found = re.fullmatch(rf"{_FOLDER}/(\d{{10}})\.json", path)
+    found = re.fullmatch(rf"{FOLDER}/(\d{{10}})\.json", path)
     return int(found[1]) if found else None

@@ -114,6 +114,24 @@ class FraudPromotion(pa.DataFrameModel):
         """Columns are as declared."""
 
 
+class FraudChampion(pa.DataFrameModel):
+    """The model that scores a day, itself."""
+
+    event_date: date = pa.Field(unique=True, description="The day that it scores")
+    model_version: str = pa.Field(description="The champion of that day")
+    model_as_of: date = pa.Field(description="As-of date of that champion")
+    release: int = pa.Field(
+        nullable=True, description="Entry of the audit log that made it champion; null: the gate's decision"
+    )
+    onnx: bytes = pa.Field(description="The champion itself, as ONNX")
+    sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
+    model: str = pa.Field(description="The champion's boosted trees as XGBoost JSON: explains its scores")
+    alert_threshold: float = pa.Field(gt=0, description="The champion's score of an alert")
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+
 class FraudEvaluation(pa.DataFrameModel):
     """One week of the walk-forward: a model judged on the week after its as-of date, once the labels are known."""
 

@@ -6,6 +6,8 @@ import dagster as dg
 
 from asset_checks.gate import gate_check
 from convergence_assets.fraud import (
+    creditcard,
+    creditcard_evaluation,
     drift_report,
     evaluation,
     features,
@@ -13,8 +15,10 @@ from convergence_assets.fraud import (
     inference,
     monitoring,
     online,
+    parameters,
     profiles,
     training,
+    updating,
 )
 from convergence_assets.fraud.arrivals import TOPIC, raw_transactions, transactions_topic
 from convergence_assets.fraud.monitoring import RETRAINING
@@ -36,9 +40,8 @@ defs = dg.Definitions(
     assets=[
         transactions_topic,
         raw_transactions,
-        *dg.load_assets_from_modules(
-            [features, training, gate, evaluation, inference, online, profiles, monitoring, drift_report]
-        ),
+        *dg.load_assets_from_modules([features, parameters, training, updating, gate, evaluation, inference, online]),
+        *dg.load_assets_from_modules([profiles, monitoring, drift_report, creditcard, creditcard_evaluation]),
     ],
     asset_checks=[
         features.transaction_features_leakage,

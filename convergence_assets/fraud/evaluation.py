@@ -8,9 +8,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from convergence.models import boosting, metrics, splits, stored
+from convergence.models import metrics, splits, stored
 from convergence_assets.fraud.contracts import FraudEvaluation
-from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.fraud.gate import scored
 from convergence_assets.fraud.training import (
     DELAY_DAYS,
@@ -20,10 +19,12 @@ from convergence_assets.fraud.training import (
     SEED,
     feature_ins,
     known_labels,
+    logged,
+    matrix,
     trees,
 )
 from convergence_assets.partitions import weekly
-from resources.lake import lake_asset
+from resources.lake import Described, lake_asset
 
 TEST_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 8))  # the Handbook's, whose labels are all known at the end
 PROTOCOL_DAYS = 7
@@ -44,7 +45,7 @@ def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFr
     week = splits.evaluation_rows(labelled, as_of)
     tested = splits.remove_known_compromised(week, labelled, as_of=as_of, delay=DELAY_DAYS, known_days=PROTOCOL_DAYS)
     seven = splits.training_rows(known_labels(features, labels, as_of), as_of, days=PROTOCOL_DAYS, delay=DELAY_DAYS)
-    protocol = trees(seven).margins(boosting.values_of(tested.select(MODEL_INPUT)))
+    protocol = trees(matrix(seven), json.loads(model["parameters"]))
     candidates = stored.load(model["candidates"], sha256=stored.digest(model["candidates"]), outputs=CANDIDATES)
     rivals = candidates.outputs_of_rows(tested, CANDIDATES)
     ours = scored(model, tested)
@@ -72,7 +73,7 @@ def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFr
         "cost_curve": json.dumps(metrics.cost_curve(label, score, ours["amount"], alert_cost=ALERT_COST).to_dicts()),
         **{
             f"{name}_7d": value
-            for name, value in judged(tested.with_columns(score=protocol)).items()
+            for name, value in judged(tested.with_columns(score=protocol.margins(matrix(tested).values))).items()
             if not name.endswith(("_low", "_high"))
         },
     }
@@ -135,7 +136,7 @@ def fraud_evaluation(
     fraud_model: pl.LazyFrame,
     transaction_features: pl.LazyFrame,
     labels: pl.LazyFrame,
-) -> pl.DataFrame:
+) -> Described:
     """Walk-forward evaluation: each model on the week after its date.
 
     The Handbook's prequential protocol: delay 7 days, test 7, cards known to be compromised removed. Beside the model
@@ -146,13 +147,11 @@ def fraud_evaluation(
     rows = [
         evaluate(model, features, known) for model in fraud_model.sort("event_date").collect().iter_rows(named=True)
     ]
-    for row in rows:
-        numbers = {k: v for k, v in row.items() if isinstance(v, int | float)}
-        context.resources.experiments.log(
-            "fraud_evaluation",
-            row["model_version"],
-            parameters={"test_week": row["event_date"]},
-            metrics=numbers,
-            files={},
-        )
-    return pl.DataFrame(rows)
+    runs = logged(
+        context,
+        rows,
+        parameters=lambda row: {"test_week": row["event_date"]},
+        metrics=lambda row: {k: v for k, v in row.items() if isinstance(v, int | float)},
+        files=lambda _: {},
+    )
+    return Described(pl.DataFrame(rows), runs)

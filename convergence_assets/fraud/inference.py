@@ -1,7 +1,7 @@
 """Batch predictions: each day scored by the champion as of that day, and its alerts with their reasons."""
 
 import json
-from datetime import date
+from datetime import date, timedelta
 from math import isnan
 from typing import Any
 
@@ -10,71 +10,103 @@ import polars as pl
 
 from convergence.errors import ModelError
 from convergence.lake.contracts import schema_of
-from convergence.models import explanation, stored
+from convergence.models import explanation, promotions, release_log, stored
+from convergence.versions.audit import AuditLog
 from convergence_assets.fraud.arrivals import LAST_DAY
-from convergence_assets.fraud.contracts import FraudAlert, FraudScore
+from convergence_assets.fraud.contracts import FraudAlert, FraudChampion, FraudScore
 from convergence_assets.fraud.feature_views import TransactionFeatures
+from convergence_assets.fraud.release import RELEASABLE
 from convergence_assets.partitions import daily
 from resources.lake import lake_asset
 
 SCORED_DAYS = daily(date(2018, 7, 18), LAST_DAY)
+_DECISION_LASTS = timedelta(days=6)  # the gate decides every week
 
 _FRAUD = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]}
 
 
-def score(features: pl.DataFrame, promotions: pl.DataFrame) -> pl.DataFrame:
-    """FraudScore rows: each transaction by the newest promotion of its week. Raises ModelError where there is none."""
-    served = dict(promotions.select("sha256", "onnx").iter_rows())
+def of_day(rows: pl.DataFrame) -> dict[str, Any]:
+    """What the UI shows of a day's champion."""
+    row = rows.row(0, named=True)
+    by = "the gate" if row["release"] is None else f"release {row['release']}"
+    return {"champion": row["model_version"], "decided_by": by, "alert_threshold": row["alert_threshold"]}
+
+
+@lake_asset(
+    contract=FraudChampion,
+    partitions_def=SCORED_DAYS,
+    ins={"fraud_promotions": dg.AssetIn(key_prefix="fraud")},
+    describe=of_day,
+    metadata={"reads_releases": True},  # for `convergence reproduce`
+    code_version="1",
+    kinds={"polars", "deltalake"},
+    tags={"layer": "release"},
+    **_FRAUD,
+)
+def fraud_champions(context: dg.AssetExecutionContext, fraud_promotions: pl.LazyFrame) -> pl.DataFrame:
+    """Which model scores each day: the gate's choice, or what people released since.
+
+    Grain: day. Settled once: a promotion or rollback counts from the first day that has no champion yet, so that made
+    again, a day gets the same one.
+    """
+    released = release_log.released(AuditLog(context.resources.lake.lake.store), RELEASABLE.name)
+    days = [date.fromisoformat(key) for key in context.partition_keys]
+    columns = [name for name in schema_of(FraudChampion).names() if name != "event_date"]
+    return promotions.champions(fraud_promotions.collect(), released, days, columns=columns, within=_DECISION_LASTS)
+
+
+def score(features: pl.DataFrame, champions: pl.DataFrame) -> pl.DataFrame:
+    """FraudScore rows: each transaction by the champion of its day. Raises ModelError for a day without one."""
+    served = champions.select("sha256", "onnx").unique("sha256")
     # Models stay out of the rows: each would be there as often as there are transactions.
-    champions = promotions.sort("valid_from", "decided_at").select(
-        "valid_from", "model_version", "model_as_of", "sha256"
-    )
-    dated = features.sort("event_date").join_asof(
-        champions, left_on="event_date", right_on="valid_from", strategy="backward", tolerance="6d"
+    dated = features.join(
+        champions.select("event_date", "model_version", "model_as_of", "sha256"), on="event_date", how="left"
     )
     unserved = dated.filter(pl.col("sha256").is_null())["event_date"].unique().sort()
     if unserved.len():
-        raise ModelError(f"no champion on {unserved[0]}: materialize fraud/fraud_promotions of that week first")
+        raise ModelError(f"no champion on {unserved[0]}: materialize fraud/fraud_champions of that day first")
     parts = [dated.head(0).with_columns(score=pl.lit(None, pl.Float64))]
-    for (sha256,), rows in dated.partition_by("sha256", as_dict=True).items():
-        parts.append(rows.with_columns(score=stored.load(served[sha256], sha256=sha256).score_rows(rows)))
+    for sha256, onnx in served.iter_rows():
+        rows = dated.filter(sha256=sha256)
+        parts.append(rows.with_columns(score=stored.load(onnx, sha256=sha256).score_rows(rows)))
     return pl.concat(parts).select(schema_of(FraudScore).names()).sort("event_time", "transaction_id")
 
 
 @lake_asset(
     contract=FraudScore,
     partitions_def=SCORED_DAYS,
-    ins={"transaction_features": dg.AssetIn(key_prefix="fraud"), "fraud_promotions": dg.AssetIn(key_prefix="fraud")},
-    code_version="2",
+    ins={n: dg.AssetIn(key_prefix="fraud") for n in ("transaction_features", "fraud_champions")},
+    code_version="3",
     kinds={"xgboost", "deltalake"},
     tags={"layer": "prediction"},
     **_FRAUD,
 )
-def fraud_scores(transaction_features: pl.LazyFrame, fraud_promotions: pl.LazyFrame) -> pl.DataFrame:
+def fraud_scores(transaction_features: pl.LazyFrame, fraud_champions: pl.LazyFrame) -> pl.DataFrame:
     """Fraud score of each transaction by the champion of its day.
 
     Grain: transaction. Issued once: new data or models show it as out of date, nothing rewrites it by itself.
     """
-    return score(transaction_features.collect(), fraud_promotions.collect())
+    return score(transaction_features.collect(), fraud_champions.collect())
 
 
-def alerts(features: pl.DataFrame, scores: pl.DataFrame, promotions: pl.DataFrame) -> pl.DataFrame:
+def alerts(features: pl.DataFrame, scores: pl.DataFrame, champions: pl.DataFrame) -> pl.DataFrame:
     """FraudAlert rows: issued scores that reach their champion's threshold, with the reasons of its trees.
 
     Raises:
-        ModelError: a score was issued by a model that is not among the promotions, or its reasons do not add up.
+        ModelError: a score was issued by a model that is not the day's champion, or its reasons do not add up.
     """
-    trees = dict(promotions.select("model_version", "model").iter_rows())
-    champions = promotions.unique("model_version").select("model_version", threshold="alert_threshold")
+    trees = dict(champions.select("model_version", "model").iter_rows())
+    thresholds = champions.select("event_date", "model_version", threshold="alert_threshold")
     issued = scores.select("event_date", "transaction_id", "score", "model_version").join(
-        champions, on="model_version", how="left"
+        thresholds, on=["event_date", "model_version"], how="left"
     )
     unknown = issued.filter(pl.col("threshold").is_null())
     if unknown.height:
+        day, by = unknown.select("event_date", "model_version").row(0)
+        champion = champions.filter(event_date=day)["model_version"].to_list()
         raise ModelError(
-            f"{unknown.height} scores of {unknown['event_date'].min()} were issued by "
-            f"{unknown['model_version'][0]}, expected one of {sorted(champions['model_version'])}: materialize "
-            "fraud/fraud_scores of that day again"
+            f"{unknown.height} scores were issued by another model than the champion of their day, e.g. on {day} by "
+            f"{by}, expected {champion}: materialize fraud/fraud_scores of that day again"
         )
     raised = features.join(issued.filter(pl.col("score") >= pl.col("threshold")), on=["event_date", "transaction_id"])
     words = {name: column.description or name for name, column in TransactionFeatures.to_schema().columns.items()}
@@ -112,19 +144,19 @@ def alert_figures(rows: pl.DataFrame) -> dict[str, Any]:
 @lake_asset(
     contract=FraudAlert,
     partitions_def=SCORED_DAYS,
-    ins={n: dg.AssetIn(key_prefix="fraud") for n in ("transaction_features", "fraud_scores", "fraud_promotions")},
+    ins={n: dg.AssetIn(key_prefix="fraud") for n in ("transaction_features", "fraud_scores", "fraud_champions")},
     describe=alert_figures,
-    code_version="1",
+    code_version="2",
     kinds={"xgboost", "deltalake"},
     tags={"layer": "prediction"},
     **_FRAUD,
 )
 def fraud_alerts(
-    transaction_features: pl.LazyFrame, fraud_scores: pl.LazyFrame, fraud_promotions: pl.LazyFrame
+    transaction_features: pl.LazyFrame, fraud_scores: pl.LazyFrame, fraud_champions: pl.LazyFrame
 ) -> pl.DataFrame:
     """Alerts of each day: what to look at, and why.
 
     Grain: transaction whose issued score reaches the threshold that was stored with its model. Reasons are exact SHAP
     values of the model's trees; they must add up to the log odds, or the day is refused.
     """
-    return alerts(transaction_features.collect(), fraud_scores.collect(), fraud_promotions.collect())
+    return alerts(transaction_features.collect(), fraud_scores.collect(), fraud_champions.collect())

@@ -56,7 +56,9 @@ SERVED = ServedUseCase(
     name="fraud",
     features=FEATURES,
     row=TransactionToScore,
-    model=ServedModel("fraud_model", "fraud/fraud_promotions", MODEL_INPUT),
+    model=ServedModel(
+        "fraud_model", "fraud/fraud_promotions", MODEL_INPUT, models="fraud/fraud_model", drift="fraud/drift"
+    ),
 )
 
 

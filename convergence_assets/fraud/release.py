@@ -14,7 +14,7 @@ RELEASABLE = Releasable(
     name="fraud_model",
     models="fraud/fraud_model",
     decisions="fraud/fraud_promotions",
-    scores="fraud/fraud_scores",
+    champions="fraud/fraud_champions",
     view=TRANSACTION_FEATURES.name,
     fingerprint=FEATURES.online.layout.fingerprint,
 )

@@ -12,7 +12,13 @@ TOP = {
     *("asset_checks", "benchmarks", "convergence", "convergence_assets", "resources", "sensors", "tests", "docs"),
     "deploy",
     *("dagster.yaml", "workspace.yaml", "pyproject.toml"),
-    *("requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-uv.lock"),
+    *(
+        "requirements.lock",
+        "requirements-dev.lock",
+        "requirements-bench.lock",
+        "requirements-companions.lock",
+        "requirements-uv.lock",
+    ),
 }
 BINARY = {".png", ".jpg", ".gif", ".parquet", ".ico"}
 
@@ -52,7 +58,9 @@ def test_no_file_names_a_package_index() -> None:
     assert [n for n, text in texts().items() if hosts.search(text) or any(word in text for word in words)] == []
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock"])
+@pytest.mark.parametrize(
+    "lock", ["requirements.lock", "requirements-dev.lock", "requirements-bench.lock", "requirements-companions.lock"]
+)
 def test_every_locked_package_has_its_hash_and_no_index_is_named(lock: str) -> None:
     text = (ROOT / lock).read_text()
     packages = re.split(r"\n(?=[A-Za-z0-9])", text.strip())

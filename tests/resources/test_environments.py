@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from convergence.errors import SettingsError
-from resources.environments import ROOT, Settings, resources, storage_options
+from resources.environments import ROOT, Settings, resources, settings, storage_options
 
 READS_ENVIRONMENT = re.compile(r"\b(os\.environ|getenv|environb?\[|from os import environ|BaseSettings)")
 
@@ -40,6 +40,22 @@ def test_everything_lies_below_home_when_nothing_else_is_said(tmp_path: Path) ->
     assert made["sources"].inbox == f"{tmp_path}/inbox"
     assert made["experiments"].tracking_uri == f"sqlite:///{tmp_path}/mlflow/mlflow.db"
     assert made["experiments"].artifacts == f"{tmp_path}/mlflow/artifacts"
+
+
+def test_logs_and_traces_lie_below_home_or_go_where_a_setting_says(tmp_path: Path) -> None:
+    embedded = Settings(home=tmp_path)
+    assert embedded.log_folder == tmp_path / "logs"
+    assert (resources(embedded)["lake"].traces, resources(embedded)["lake"].collector) == (f"{tmp_path}/traces", None)
+    server = Settings(home=tmp_path, log="stderr", otlp="http://127.0.0.1:4318")
+    assert server.log_folder is None
+    assert resources(server)["lake"].collector == "http://127.0.0.1:4318"
+
+
+@pytest.mark.parametrize(("name", "value"), [("CONVERGENCE_TRACED", "3"), ("CONVERGENCE_LOG", "syslog")])
+def test_a_setting_of_a_wrong_kind_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError, match=f"{name}: .*docs/settings.md"):
+        settings.__wrapped__()
 
 
 def test_a_folder_lake_needs_no_options() -> None:

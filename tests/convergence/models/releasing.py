@@ -1,4 +1,4 @@
-"""A use case with three weekly models, its decisions and scores, for tests of releases: tables as fraud has them."""
+"""A use case with three weekly models, its decisions and champions, for tests of releases: tables as fraud has them."""
 
 from datetime import date, timedelta
 from hashlib import sha256
@@ -14,12 +14,12 @@ FRAUD = Releasable(
     name="fraud_model",
     models="fraud/fraud_model",
     decisions="fraud/fraud_promotions",
-    scores="fraud/fraud_scores",
+    champions="fraud/fraud_champions",
     view="transaction_features",
     fingerprint="f1",
 )
 REFUSED = 2  # the week whose challenger the gate refused
-LAST_SCORED = date(2018, 8, 10)
+LAST_SETTLED = date(2018, 8, 10)
 
 
 def version(week: int) -> str:
@@ -65,9 +65,9 @@ def decisions(number: int = 4) -> pl.DataFrame:
 
 
 def make(lake: Lake) -> Lake:
-    """Models and decisions of four weeks, scores up to LAST_SCORED."""
+    """Models and decisions of four weeks, champions up to LAST_SETTLED."""
     write(lake, FRAUD.models, models())
     write(lake, FRAUD.decisions, decisions())
-    days = [WEEKS[0], LAST_SCORED]
-    write(lake, FRAUD.scores, pl.DataFrame({"event_date": days, "score": [0.1, 0.2]}))
+    days = [WEEKS[0], LAST_SETTLED]
+    write(lake, FRAUD.champions, pl.DataFrame({"event_date": days, "model_version": ["v0", "v2"]}))
     return lake

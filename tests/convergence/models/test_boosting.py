@@ -9,7 +9,7 @@ import pytest
 import xgboost
 
 from convergence.errors import ConvergenceError, ModelError
-from convergence.models.boosting import feature_names, fit, importance, predict
+from convergence.models.boosting import feature_names, fit, importance, predict, rounds
 
 
 def training(rows: int = 400) -> tuple[pl.DataFrame, pl.Series]:
@@ -141,3 +141,27 @@ def test_an_infinite_feature_is_named() -> None:
 def test_parameters_that_repeat_an_argument_are_refused() -> None:
     with pytest.raises(ConvergenceError, match=r"params sets \['seed'\]"):
         fit(*training(), params={"seed": 3})
+
+
+def test_a_weight_of_two_counts_as_two_rows() -> None:
+    features, label = training()
+    twice = fit(pl.concat([features, features]), pl.concat([label, label]), rounds=5)
+    weighted = fit(features, label, rounds=5, weight=np.full(features.height, 2.0))
+    np.testing.assert_allclose(predict(twice, features), predict(weighted, features), atol=1e-5)
+
+
+def test_a_model_grown_from_another_keeps_its_trees_and_goes_on_as_one_fit_would() -> None:
+    features, label = training()
+    params = {"max_depth": 3}
+    grown = fit(features, label, rounds=4, params=params, grown_from=fit(features, label, rounds=6, params=params))
+    assert rounds(grown) == 10
+    whole = fit(features, label, rounds=10, params=params)
+    np.testing.assert_allclose(predict(grown, features), predict(whole, features), atol=1e-6)
+
+
+def test_a_model_of_other_features_is_not_grown() -> None:
+    features, label = training()
+    with pytest.raises(ModelError, match="cannot grow a model of"):
+        fit(features.select("amount", "risk"), label, grown_from=model())
+    with pytest.raises(ModelError, match="not a whole XGBoost JSON model"):
+        fit(features, label, grown_from=model()[:100])

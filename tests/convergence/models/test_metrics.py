@@ -221,6 +221,24 @@ def test_an_operating_point_counts_alerts_from_the_threshold_on(rows: list[tuple
     assert found.false_positive_rate == pytest.approx((alerts - hits) / (~label).sum())
 
 
+@given(PROBABILITIES, st.data())
+def test_a_row_of_weight_n_counts_as_n_rows(rows: list[tuple[bool, int]], data: st.DataObject) -> None:
+    label, score = both_classes(rows)
+    times = np.array(data.draw(st.lists(st.integers(1, 4), min_size=len(rows), max_size=len(rows))))
+    many = np.repeat(label, times), np.repeat(score, times)
+    assert average_precision(label, score, weight=times) == pytest.approx(average_precision(*many))
+    assert base_rate_average_precision(label, weight=times) == pytest.approx(base_rate_average_precision(many[0]))
+    assert at_threshold(label, score, 0.5, weight=times) == pytest.approx(at_threshold(*many, 0.5))
+    found = at_false_positive_rate(label, score, 0.25, weight=times)
+    assert found == pytest.approx(at_false_positive_rate(*many, 0.25))
+
+
+@pytest.mark.parametrize("weight", [[1, 0], [1, float("nan")], [1], [1, -1]], ids=str)
+def test_weights_that_are_not_positive_and_one_per_row_are_refused(weight: list[float]) -> None:
+    with pytest.raises(ConvergenceError, match="expected one positive per label"):
+        average_precision([0, 1], [0.1, 0.2], weight=weight)
+
+
 @given(PROBABILITIES)
 def test_calibration_error_is_the_weighted_gap_of_15_bins(rows: list[tuple[bool, int]]) -> None:
     label, score = both_classes(rows)

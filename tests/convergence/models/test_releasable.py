@@ -9,7 +9,7 @@ import pytest
 from convergence.errors import ModelError, TableMissing
 from convergence.lake.tables import Lake
 from convergence.models.releasable import Span
-from tests.convergence.models.releasing import FRAUD, LAST_SCORED, WEEKS, decisions, make, models, onnx, write
+from tests.convergence.models.releasing import FRAUD, LAST_SETTLED, WEEKS, decisions, make, models, onnx, write
 
 
 def test_the_newest_version_is_the_candidate_by_default(lake: Lake) -> None:
@@ -47,14 +47,14 @@ def test_without_models_the_table_is_named(lake: Lake) -> None:
         FRAUD.candidate(lake)
 
 
-def test_a_release_scores_from_the_day_after_the_last_one_scored(lake: Lake) -> None:
+def test_a_release_scores_from_the_first_day_without_a_champion(lake: Lake) -> None:
     assert FRAUD.span(make(lake)) == Span(date(2018, 8, 11), date(2018, 8, 11))
-    assert date(2018, 8, 10) == LAST_SCORED
+    assert date(2018, 8, 10) == LAST_SETTLED
 
 
-def test_a_release_overrules_decisions_for_days_not_scored_yet(lake: Lake) -> None:
+def test_a_release_overrules_decisions_for_days_without_a_champion(lake: Lake) -> None:
     write(lake, FRAUD.decisions, decisions())
-    write(lake, FRAUD.scores, pl.DataFrame({"event_date": [date(2018, 8, 2)], "score": [0.1]}))
+    write(lake, FRAUD.champions, pl.DataFrame({"event_date": [date(2018, 8, 2)], "model_version": ["v0"]}))
     assert FRAUD.span(lake) == Span(date(2018, 8, 3), WEEKS[3])
 
 

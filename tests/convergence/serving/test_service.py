@@ -139,7 +139,7 @@ def test_metrics_tell_latency_feature_age_degraded_share_and_the_model(port: int
     ask(port, "POST", SCORE, one())
     text = ask(port, "GET", "/metrics")[1]
     assert 'convergence_request_seconds_bucket{le="0.01",route="/v1/fraud/score",status="200"}' in text
-    assert 'convergence_model_serving{model_version="2018-05-06-test",release="0"} 1.0' in text
+    assert 'convergence_model_serving{model_version="2018-05-06-test",release="0",run_id="unknown"} 1.0' in text
     assert 'convergence_rows_total{degraded="false"}' in text
     age = next(float(line.split()[1]) for line in text.splitlines() if line.startswith("convergence_feature_age_s"))
     assert age > (datetime.now(UTC) - CUT).total_seconds()

@@ -1,7 +1,7 @@
 """Each transaction is scored by the champion of its own day."""
 
 import json
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import cache
 from typing import Any
 
@@ -12,10 +12,10 @@ import pytest
 from convergence.errors import ModelError
 from convergence.lake.contracts import schema_of
 from convergence.models import boosting, calibration, ensemble, stored
-from convergence_assets.fraud.contracts import FraudAlert, FraudPromotion, FraudScore
+from convergence_assets.fraud.contracts import FraudAlert, FraudChampion, FraudScore
 from convergence_assets.fraud.inference import SCORED_DAYS, alert_figures, alerts, score
 from convergence_assets.fraud.training import MODEL_WEEKS
-from tests.convergence_assets.fraud.worlds import at, world
+from tests.convergence_assets.fraud.worlds import world
 
 FIRST, SECOND, THIRD = date(2018, 5, 2), date(2018, 5, 9), date(2018, 5, 16)
 
@@ -35,65 +35,54 @@ def small_model(seed: int) -> dict[str, Any]:
     return {"onnx": onnx, "sha256": stored.digest(onnx), "model": model, "alert_threshold": THRESHOLD}
 
 
-def promotion(
-    valid_from: date, version: str, decided_at: datetime | None = None, as_of: date | None = None
-) -> dict[str, Any]:
+def champion(day: date, version: str, as_of: date | None = None) -> dict[str, Any]:
     return {
-        "event_date": valid_from,
-        "valid_from": valid_from,
+        "event_date": day,
         "model_version": version,
-        "model_as_of": as_of or valid_from,
-        "decided_at": decided_at or at(valid_from),
-        "reason": "",
-        "challenger_version": version,
-        "promoted": True,
-        "gate_average_precision": 0.5,
-        "gate": "[]",
+        "model_as_of": as_of or day,
+        "release": None,
         **small_model(sum(version.encode())),
     }
 
 
+def week(first: date, version: str, **changed: Any) -> list[dict[str, Any]]:
+    """The champions of the seven days from `first` on, as of the first."""
+    return [champion(first + timedelta(days=n), version, first) | changed for n in range(7)]
+
+
+def champions(*rows: dict[str, Any]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema=schema_of(FraudChampion))
+
+
 def three_weeks() -> pl.DataFrame:
-    """a, then b, which a refused challenger leaves in place."""
-    return promotions(promotion(FIRST, "a"), promotion(SECOND, "b"), promotion(THIRD, "b", as_of=SECOND))
-
-
-def promotions(*rows: dict[str, Any]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema=schema_of(FraudPromotion))
+    """a, then b for two weeks."""
+    return champions(*week(FIRST, "a"), *week(SECOND, "b"), *week(THIRD, "b", model_as_of=SECOND))
 
 
 def days(first: date, last: date) -> pl.DataFrame:
     return world(60)[0].filter(pl.col("event_date").is_between(first, last))
 
 
-def champions(scores: pl.DataFrame) -> dict[date, set[str]]:
-    return {day: set(rows["model_version"]) for (day,), rows in scores.partition_by("event_date", as_dict=True).items()}
-
-
-def test_a_day_is_scored_by_the_newest_champion_that_is_valid_on_it() -> None:
+def test_each_day_is_scored_by_its_own_champion() -> None:
     scores = score(days(FIRST, THIRD), three_weeks())
-    expected = {FIRST + timedelta(days=n): {"a" if n < 7 else "b"} for n in range(15)}
-    assert champions(scores) == expected
+    issued = {
+        day: set(rows["model_version"]) for (day,), rows in scores.partition_by("event_date", as_dict=True).items()
+    }
+    assert issued == {FIRST + timedelta(days=n): {"a" if n < 7 else "b"} for n in range(15)}
     assert set(scores["model_as_of"]) == {FIRST, SECOND}
-
-
-def test_a_later_decision_for_the_same_day_wins() -> None:
-    rollback = promotion(SECOND, "a", at(THIRD))
-    scores = score(days(SECOND, SECOND), promotions(rollback, promotion(FIRST, "a"), promotion(SECOND, "b")))
-    assert champions(scores) == {SECOND: {"a"}}
 
 
 def test_scores_are_those_of_the_champion() -> None:
     rows = days(FIRST, FIRST)
-    champion = promotion(FIRST, "a")
-    expected = boosting.predict(champion["model"], rows.sort("event_time", "transaction_id").select(FEATURES))
-    np.testing.assert_allclose(score(rows, promotions(champion))["score"], expected, atol=1e-6)
+    mine = champion(FIRST, "a")
+    expected = boosting.predict(mine["model"], rows.sort("event_time", "transaction_id").select(FEATURES))
+    np.testing.assert_allclose(score(rows, champions(mine))["score"], expected, atol=1e-6)
 
 
 def test_a_champion_that_is_not_the_one_its_row_names_scores_nothing() -> None:
-    other = promotion(FIRST, "b")["onnx"]
+    other = champion(FIRST, "b")["onnx"]
     with pytest.raises(ModelError, match="the model is not the one asked for"):
-        score(days(FIRST, FIRST), promotions(promotion(FIRST, "a") | {"onnx": other}))
+        score(days(FIRST, FIRST), champions(champion(FIRST, "a") | {"onnx": other}))
 
 
 def test_every_transaction_is_scored_once_and_keeps_the_contract() -> None:
@@ -109,23 +98,13 @@ def test_a_day_scored_alone_is_the_same_day_of_a_range() -> None:
     assert alone.equals(score(days(FIRST, THIRD), served).filter(pl.col("event_date") == SECOND))
 
 
-def test_a_day_before_the_first_champion_is_an_error_that_names_it() -> None:
-    with pytest.raises(ModelError, match="no champion on 2018-05-01: materialize fraud/fraud_promotions"):
-        score(days(FIRST - timedelta(days=1), SECOND), promotions(promotion(FIRST, "a")))
-
-
-def test_a_week_without_a_decision_is_an_error_and_not_served_by_the_week_before() -> None:
-    with pytest.raises(ModelError, match=f"no champion on {THIRD}"):
-        score(days(FIRST, THIRD), promotions(promotion(FIRST, "a"), promotion(SECOND, "b")))
-
-
-def test_without_any_champion_nothing_is_scored() -> None:
-    with pytest.raises(ModelError, match="no champion on 2018-05-02"):
-        score(days(FIRST, SECOND), promotions())
+def test_a_day_without_a_champion_is_an_error_that_names_it() -> None:
+    with pytest.raises(ModelError, match=f"no champion on {SECOND}: materialize fraud/fraud_champions"):
+        score(days(FIRST, THIRD), champions(*week(FIRST, "a"), *week(THIRD, "b")))
 
 
 def test_no_transactions_give_no_scores() -> None:
-    assert score(days(FIRST, FIRST).head(0), promotions(promotion(FIRST, "a"))).schema == schema_of(FraudScore)
+    assert score(days(FIRST, FIRST).head(0), champions(champion(FIRST, "a"))).schema == schema_of(FraudScore)
 
 
 def test_days_are_scored_from_the_first_model_on() -> None:
@@ -141,9 +120,7 @@ def raised(first: date = FIRST, last: date = THIRD) -> pl.DataFrame:
 
 
 def test_alerts_are_exactly_the_scores_that_reach_the_threshold_of_their_model() -> None:
-    served = pl.concat(
-        [promotions(promotion(FIRST, "a")), promotions(promotion(SECOND, "b") | {"alert_threshold": 1.0})]
-    )
+    served = champions(*week(FIRST, "a"), *week(SECOND, "b", alert_threshold=1.0))
     rows = days(FIRST, SECOND)
     issued = score(rows, served)
     expected = issued.filter(pl.col("score") >= THRESHOLD, pl.col("event_date") < SECOND)
@@ -173,7 +150,7 @@ def test_the_reasons_are_those_of_the_model_that_issued_the_score() -> None:
     assert found["additivity_error"].max() <= 1e-4
     for row in found.head(20).iter_rows(named=True):
         features = days(row["event_date"], row["event_date"]).filter(pl.col("transaction_id") == row["transaction_id"])
-        trees = promotion(FIRST, row["model_version"])["model"]
+        trees = champion(FIRST, row["model_version"])["model"]
         values = boosting.values_of(features.select(FEATURES))
         odds = float(boosting.contributions(trees, values).sum())
         assert odds == pytest.approx(np.log(row["score"] / (1 - row["score"])), abs=1e-4)
@@ -196,14 +173,14 @@ def test_reasons_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyPatch)
         raised()
 
 
-def test_a_score_by_an_unknown_model_is_an_error_that_names_it() -> None:
+def test_a_score_by_another_model_than_the_days_champion_is_an_error_that_names_it() -> None:
     issued = score(days(FIRST, FIRST), three_weeks()).with_columns(model_version=pl.lit("lost"))
-    with pytest.raises(ModelError, match="were issued by lost, expected one of"):
+    with pytest.raises(ModelError, match=r"on 2018-05-02 by lost, expected \['a'\]"):
         alerts(days(FIRST, FIRST), issued, three_weeks())
 
 
 def test_a_quiet_day_has_no_alerts() -> None:
-    served = promotions(promotion(FIRST, "a") | {"alert_threshold": 1.0})
+    served = champions(*week(FIRST, "a", alert_threshold=1.0))
     found = alerts(days(FIRST, FIRST), score(days(FIRST, FIRST), served), served)
     assert found.schema == schema_of(FraudAlert)
     assert found.is_empty()

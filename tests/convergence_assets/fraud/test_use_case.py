@@ -1,22 +1,28 @@
 """The use case as it runs: from files in the drop folder to scores, in process, on a small simulated history."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import polars as pl
 import pytest
 
 from convergence.arrivals.replay import replay
+from convergence.cli.reproduce import reproduced
 from convergence.lake.manifests import manifest, states
 from convergence.lake.tables import Lake
-from convergence.models import stored
+from convergence.models import release_log, stored
 from convergence.models.ensemble import Fitted
-from convergence_assets.fraud import definitions, gate, training
+from convergence.models.tuning import Range
+from convergence.versions.audit import AuditLog
+from convergence_assets.fraud import definitions, gate, parameters, training
 from convergence_assets.fraud.arrivals import FIRST_DAY, LAST_DAY, TOPIC
+from convergence_assets.fraud.release import RELEASABLE
 from convergence_assets.fraud.training import fit
+from resources import environments
 from resources.environments import Settings, resources
 from tests.convergence_assets.fraud.worlds import ORIGIN, history, messages
 
@@ -26,9 +32,12 @@ DERIVED = {
     "transactions": (str(FIRST_DAY), "2018-07-25"),
     "labels": (str(FIRST_DAY), "2018-07-25"),
     "transaction_features": ("2018-06-06", "2018-07-25"),
+    "fraud_parameters": ("2018-07-11", "2018-07-11"),
     "fraud_model": (WEEK, WEEK),
+    "fraud_updated_model": (WEEK, WEEK),
     "fraud_promotions": (WEEK, WEEK),
     "fraud_evaluation": (WEEK, WEEK),
+    "fraud_champions": SCORED,
     "fraud_scores": SCORED,
     "fraud_alerts": SCORED,
 }
@@ -71,6 +80,9 @@ class House:
 def few_rounds() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "ROUNDS", 20)
+        patch.setattr(parameters, "TRIALS", 2)
+        patch.setattr(parameters, "FOLDS", 1)
+        patch.setitem(parameters.SPACE, "rounds", Range(10, 30))
         yield
 
 
@@ -210,6 +222,12 @@ def test_models_and_evaluations_are_in_the_experiment_store(ready: House) -> Non
         run = client.search_runs([experiment.experiment_id], order_by=["start_time"])[0]
         assert run.info.run_name == row["model_version"]
         assert run.data.metrics[metric] == row[metric]
+        event = ready.instance.get_latest_materialization_event(dg.AssetKey(["fraud", asset]))
+        assert event is not None
+        assert event.asset_materialization is not None
+        assert event.asset_materialization.metadata["mlflow_run"].value == run.info.run_id  # and back:
+        assert run.data.tags["dagster.run_id"] == event.run_id
+        assert run.data.tags["dagster.partition"] == WEEK
 
 
 def test_a_week_whose_challenger_is_refused_is_served_by_the_champion_before(ready: House) -> None:
@@ -217,6 +235,7 @@ def test_a_week_whose_challenger_is_refused_is_served_by_the_champion_before(rea
         patch.setattr(training, "fit", inverted)
         assert ready.materialize("fraud_model", NEXT_WEEK, NEXT_WEEK).success
     assert ready.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
+    assert ready.materialize("fraud_champions", NEXT_WEEK, NEXT_WEEK).success
     assert ready.materialize("fraud_scores", NEXT_WEEK, NEXT_WEEK).success
     first, second = ready.rows("fraud_promotions").sort("valid_from").iter_rows(named=True)
     assert (second["promoted"], second["model_version"]) == (False, first["model_version"])
@@ -225,8 +244,41 @@ def test_a_week_whose_challenger_is_refused_is_served_by_the_champion_before(rea
     assert [str(day) for day in scores["model_as_of"].unique()] == [WEEK]
 
 
-def inverted(rows: pl.DataFrame) -> Fitted:
-    return fit(rows.with_columns(~pl.col("is_fraud")))
+def test_batch_follows_what_people_release_from_the_next_day_on(
+    house: House, ready: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refused model, promoted all the same and rolled back: each takes the days that had no champion yet."""
+    log, refused = AuditLog(house.lake.store), ready.rows("fraud_model").sort("event_date")["model_version"][-1]
+    first = ready.rows("fraud_model").sort("event_date")["model_version"][0]
+
+    def release(version: str, **why: str) -> int:
+        candidate, span = RELEASABLE.candidate(house.lake, version), RELEASABLE.span(house.lake)
+        return release_log.promote(log, RELEASABLE.name, candidate, span, actor="ann", reason="a trial", **why).number
+
+    def champions() -> dict[str, tuple[str, int | None]]:
+        rows = house.rows("fraud_champions").filter(pl.col("event_date") >= pl.lit(NEXT_WEEK).str.to_date())
+        return {str(day): (v, n) for day, v, n in rows.select("event_date", "model_version", "release").iter_rows()}
+
+    release(first)
+    by_hand = release(refused, override="to see what it does")
+    assert house.materialize("fraud_champions", "2018-07-25", "2018-07-26").success
+    back = release_log.rollback(log, RELEASABLE.name, RELEASABLE.span(house.lake), actor="ann", reason="as expected")
+    assert house.materialize("fraud_champions", "2018-07-25", "2018-07-27").success
+    assert champions() == {
+        "2018-07-25": (first, None),
+        "2018-07-26": (refused, by_hand),
+        "2018-07-27": (first, back.number),
+    }
+    for asset in ("transactions", "labels", "transaction_features", "fraud_scores"):
+        assert house.materialize(asset, "2018-07-26", "2018-07-26").success
+    day = pl.col("event_date") == pl.lit("2018-07-26").str.to_date()
+    assert house.rows("fraud_scores").filter(day)["model_version"].unique().to_list() == [refused]
+    monkeypatch.setattr(environments, "settings", lambda: Settings(home=house.home))
+    assert reproduced("fraud/fraud_champions@2018-07-26")
+
+
+def inverted(rows: pl.DataFrame, parameters: Mapping[str, Any]) -> Fitted:
+    return fit(rows.with_columns(~pl.col("is_fraud")), parameters)
 
 
 def test_a_week_that_nobody_may_serve_has_a_promotions_partition_without_rows_and_stops_what_follows(

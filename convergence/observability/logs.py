@@ -1,0 +1,118 @@
+"""Log lines as JSON with the ids of what they are about.
+
+What goes in is the message and ids that are listed here. Of an error, the place and the kind: the text of one that is
+not ours may quote a row.
+"""
+
+import json
+import logging
+import queue
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
+from pathlib import Path
+from typing import Any
+
+from convergence.errors import ConvergenceError
+from convergence.observability.context import current
+from convergence.observability.day_files import append
+
+WAITING = 10_000  # lines in memory at most
+
+_OF_A_RUN = ("run_id", "job_name", "step_key")  # what Dagster says of a line that was logged in a run
+
+
+class JsonLines(logging.Formatter):
+    """`time`, `level`, `logger`, `message`, the bound ids, and of a Dagster run `run_id`, `job_name`, `step_key`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """One line of JSON."""
+        run: dict[str, Any] = getattr(record, "dagster_meta", None) or {}
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": run.get("orig_message") or record.getMessage(),
+            **{name: run[name] for name in _OF_A_RUN if run.get(name)},
+            **current(),
+        }
+        if record.exc_info and (error := record.exc_info[1]):
+            line["error"] = type(error).__name__ + (f": {error}" if isinstance(error, ConvergenceError) else "")
+            line["stack"] = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+        elif said := _why_a_step_failed(run.get("dagster_event")):
+            line["error"] = said
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+def _why_a_step_failed(event: Any) -> str | None:
+    """The description that the platform gives a failure, or the kind of the error that is the cause of all others."""
+    data = getattr(event, "event_specific_data", None)
+    if described := getattr(getattr(data, "user_failure_data", None), "description", None):
+        return described
+    error = getattr(data, "error", None)
+    while cause := getattr(error, "cause", None):
+        error = cause
+    return getattr(error, "cls_name", None)
+
+
+class DayFiles(logging.Handler):
+    """Writes to `<folder>/<UTC date>.jsonl`."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Add the line; as every handler, say so on stderr where that cannot be done, and go on."""
+        try:
+            append(self.folder, self.format(record) + "\n")
+        except OSError:
+            self.handleError(record)
+
+
+def json_handler(folder: Path | None) -> logging.Handler:
+    """Writes JSON lines to day files below a folder, or to stderr for None, in the thread that logs."""
+    handler = logging.StreamHandler(sys.stderr) if folder is None else DayFiles(folder)
+    handler.setFormatter(JsonLines())
+    return handler
+
+
+class _Waiting(QueueHandler):
+    """Formats a record where it is logged, because the ids are known there; drops it where too many wait."""
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        with suppress(queue.Full):
+            super().enqueue(record)
+
+
+@contextmanager
+def log_beside(folder: Path | None) -> Iterator[None]:
+    """Meanwhile what the platform logs from INFO on goes to a folder as JSON, or to stderr for None, beside the work.
+
+    Where it goes to a folder, warnings are on stderr too, as text.
+    """
+    waiting = _Waiting(queue.Queue(WAITING))
+    waiting.setFormatter(JsonLines())
+    written = json_handler(folder)
+    written.setFormatter(None)  # the lines are made already
+    listener = QueueListener(waiting.queue, written)
+    handlers: list[logging.Handler] = [waiting]
+    if folder is not None:
+        handlers.append(said := logging.StreamHandler())
+        said.setLevel(logging.WARNING)
+    platform = logging.getLogger("convergence")
+    before = platform.level
+    platform.setLevel(logging.INFO)
+    for handler in handlers:
+        platform.addHandler(handler)
+    listener.start()
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            platform.removeHandler(handler)
+        platform.setLevel(before)
+        listener.stop()

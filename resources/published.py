@@ -1,0 +1,31 @@
+"""Published data sets that are files and no stream: below one folder, or where a setting of their own names them."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from convergence.errors import SettingsError
+
+
+class Published(dg.ConfigurableResource):
+    """Files by their name below `folder`; `instead` gives files that take another's place."""
+
+    folder: str
+    instead: dict[str, str] = {}
+
+    def find(self, name: str) -> Path | None:
+        """The file, or None where it is not there. Raises SettingsError if a setting names one that is not there."""
+        named = self.instead.get(name)
+        path = Path(named or f"{self.folder}/{name}")
+        if named and not path.is_file():
+            raise SettingsError(f"a setting names {path} in place of {name}, which is no file: correct it, or unset it")
+        return path if path.is_file() else None
+
+    def path(self, name: str) -> Path:
+        """The file. Raises SettingsError where it is not there."""
+        if path := self.find(name):
+            return path
+        raise SettingsError(
+            f"the published file {name} is not in {self.folder} and nothing stands in for it: let CONVERGENCE_DATA "
+            "name the folder that has it, or give the file by its own setting (docs/settings.md)"
+        )
