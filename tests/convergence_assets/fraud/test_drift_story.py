@@ -1,7 +1,8 @@
 """From a shifted day to another champion or the same: real assets, checks, sensor, gate, release log and canary."""
 
+import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -22,6 +23,7 @@ from convergence.serving.canary import Canary
 from convergence.versions.audit import AuditLog
 from convergence_assets.fraud import gate, inference, monitoring, profiles, training
 from convergence_assets.fraud.arrivals import DAILY
+from convergence_assets.fraud.parameters import SEARCHED
 from convergence_assets.fraud.release import RELEASABLE
 from resources.lake import LakeIOManager
 from sensors.drift import drift_sensor
@@ -32,15 +34,15 @@ from tests.resources.readings import range_tags
 WEEK, NEXT_WEEK, SHIFTED = "2018-07-18", "2018-07-25", date(2018, 7, 25)
 WHO = {"actor": "test", "reason": "the story"}
 ALARM = dg.AssetCheckKey(dg.AssetKey(["fraud", "drift"]), "drift")
-NO_EXPERIMENTS = dg.ResourceDefinition.hardcoded_resource(SimpleNamespace(log=lambda *_, **__: None))
+NO_EXPERIMENTS = dg.ResourceDefinition.hardcoded_resource(SimpleNamespace(log=lambda *_, **__: "none"))
 honest = training.fit
 
 
-def poisoned(rows: pl.DataFrame) -> ensemble.Fitted:
+def poisoned(rows: pl.DataFrame, parameters: Mapping[str, Any]) -> ensemble.Fitted:
     """A model of labels of which one in twenty is wrong, chosen by somebody who wants frauds to pass."""
     frauds_first = rows["is_fraud"].cast(pl.Int8) + pl.Series(np.random.default_rng(0).random(rows.height) * 0.5)
     wrong = frauds_first.rank("ordinal", descending=True) <= rows.height // 20
-    return honest(rows.with_columns(pl.col("is_fraud") ^ wrong))
+    return honest(rows.with_columns(pl.col("is_fraud") ^ wrong), parameters)
 
 
 @dataclass
@@ -53,17 +55,17 @@ class House:
     answered: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        def given(name: str) -> dg.AssetSpec:
+        def given(name: str, days: dg.PartitionsDefinition = DAILY) -> dg.AssetSpec:
             table = {"dagster/table_name": f"fraud/{name}"}
-            return dg.AssetSpec(["fraud", name], partitions_def=DAILY, metadata=table).with_io_manager_key("lake")
+            return dg.AssetSpec(["fraud", name], partitions_def=days, metadata=table).with_io_manager_key("lake")
 
         self.lake = Lake(str(self.folder))
         self.sensor = drift_sensor([monitoring.RETRAINING])
         self.resources = {"lake": LakeIOManager(root=str(self.folder)), "experiments": NO_EXPERIMENTS}
         self.definitions = dg.Definitions(
             assets=[
-                *(given("transaction_features"), given("labels")),
-                *(training.fraud_model, gate.fraud_promotions, inference.fraud_scores),
+                *(given("transaction_features"), given("labels"), given("fraud_parameters", SEARCHED)),
+                *(training.fraud_model, gate.fraud_promotions, inference.fraud_champions, inference.fraud_scores),
                 *(profiles.feature_profiles, profiles.score_profiles, profiles.score_references, monitoring.drift),
             ],
             asset_checks=[gate_check(gate.fraud_promotions), monitoring.drift_alarm],
@@ -133,16 +135,19 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A released champion that serves on in the next week, because its challenger was refused; then a shifted day."""
     features, labels = world(days=116)
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
-        patch.setattr(training, "ROUNDS", 20)
         house = House(tmp_path_factory.mktemp("lived_in") / "lake", instance)
         tripled = pl.when(event_date=SHIFTED).then(pl.col("amount") * 3).otherwise("amount")
         house.put("transaction_features", features.with_columns(amount=tripled))
         house.put("labels", labels)
+        quick = json.dumps({**training.PARAMETERS, "rounds": 20})
+        searched = pl.DataFrame({"event_date": [date.fromisoformat(key) for key in SEARCHED.get_partition_keys()]})
+        house.put("fraud_parameters", searched.with_columns(parameters=pl.lit(quick)))
         for week, fit in ((WEEK, honest), (NEXT_WEEK, poisoned)):
             patch.setattr(training, "fit", fit)
             house.make("fraud_model", week)
             house.make("fraud_promotions", week)
-        house.make("fraud_scores", WEEK, NEXT_WEEK)
+        for table in ("fraud_champions", "fraud_scores"):
+            house.make(table, WEEK, NEXT_WEEK)
         first = house.lake.scan("fraud/fraud_model").sort("event_date").collect()["model_version"][0]
         candidate, span = RELEASABLE.candidate(house.lake, first), RELEASABLE.span(house.lake)
         release_log.promote(house.log, RELEASABLE.name, candidate, span, **WHO)
@@ -152,7 +157,6 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def house(lived_in: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> House:
     """A copy of it, where the monitoring has followed and the check has failed."""
-    monkeypatch.setattr(training, "ROUNDS", 20)
     monkeypatch.setattr(training, "fit", honest)
     shutil.copytree(lived_in, tmp_path / "lake")
     house = House(tmp_path / "lake", instance)
