@@ -159,7 +159,9 @@ def _aligned(reference: Profile, current: Profile) -> tuple[NDArray[np.int64], N
     else:
         shift = max(reference.shift, current.shift)
         (old_bins, old), (new_bins, new) = reference.at(shift), current.at(shift)
-        bins = np.union1d(old_bins, new_bins)
+        bins = np.concatenate([old_bins, new_bins])
+        bins.sort(kind="stable")  # of two runs in order: a merge
+        bins = bins[np.diff(bins, prepend=bins[:1] - 1) != 0]
         places = [np.searchsorted(bins, old_bins), np.searchsorted(bins, new_bins)]
         size, found = len(bins), [old, new]
     spread = np.zeros((2, size), np.int64)

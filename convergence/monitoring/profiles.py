@@ -88,9 +88,9 @@ class Profile:
         """The profile as one row of STORED."""
         named = {name: getattr(self, name) for name in STORED if name not in _LISTS}
         # small numbers, which take little space; from a negative bin to a positive one the sum wraps round, both ways
-        steps = np.diff(self.bins, prepend=np.int64(0)).tolist()
+        steps = np.diff(self.bins, prepend=np.int64(0))
         labels = None if self.labels is None else list(self.labels)
-        return {**named, "steps": steps, "counts": self.counts.tolist(), "labels": labels}
+        return {**named, "steps": pl.Series(steps), "counts": pl.Series(self.counts), "labels": labels}
 
 
 def profile(column: pl.Series) -> Profile:
@@ -139,7 +139,9 @@ def merge(profiles: Iterable[Profile]) -> Profile:
 def profile_rows(frame: pl.DataFrame, columns: Sequence[str], **shared: Any) -> pl.DataFrame:
     """One row per column: its name as `feature`, the columns of STORED, and what all rows share."""
     rows = [{"feature": column, **profile(frame[column]).row()} for column in columns]
-    named = pl.DataFrame(rows, schema={"feature": pl.String, **STORED})
+    schema = pl.Schema({"feature": pl.String, **STORED})
+    # the types come afterwards: with them, lists would be taken apart number by number
+    named = pl.DataFrame([pl.Series(name, [row[name] for row in rows]) for name in schema]).cast(schema)
     return named.with_columns(pl.lit(value).alias(name) for name, value in shared.items())
 
 
