@@ -5,9 +5,10 @@ import dagster as dg
 from convergence_assets.fraud import evaluation, features, gate, inference, online, training
 from convergence_assets.fraud.arrivals import TOPIC, raw_transactions, transactions_topic
 from convergence_assets.fraud.online import SERVED
+from convergence_assets.fraud.pages import PAGES
 from convergence_assets.fraud.release import RELEASABLE, fraud_model_release
 
-__all__ = ["RELEASABLE", "SERVED", "TOPIC", "UNITED", "defs"]
+__all__ = ["PAGES", "RELEASABLE", "SERVED", "TOPIC", "UNITED", "defs"]
 
 UNITED = {"fraud/transactions": features.transaction_rows, "fraud/labels": features.label_rows}
 
