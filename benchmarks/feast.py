@@ -113,22 +113,23 @@ def in_turns(ours: Ours, other: Feast, customers: int, times: int, held: int = E
 
 def section(*, quick: bool) -> Section:
     """Reads in turns with Feast's, and the time to load."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as scratch, feast() as other:
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         redis = connect(None, Path(scratch))
         file = Path(scratch) / "rows.parquet"
         rows().write_parquet(file)
         socket = redis.connection_pool.connection_kwargs["path"]
-        theirs = other.ask({"socket": socket, "rows": str(file), "names": NAMES, "folder": scratch})
-        began = time.perf_counter()
-        ours = Ours(redis, file)
-        mine = time.perf_counter() - began
-        found = []
-        for customers in (1, 10, 50, 100):
-            took = in_turns(ours, other, customers, (100 if quick else 1_000) // (1 + customers // 10))
-            found += [
-                beside(f"{customers} x {VALUES} stored values", took[0], took[2], LOWER.get(customers)),
-                beside(f"{customers} x {VALUES} computed as of now", took[1], took[2]),
-            ]
+        with feast() as other:  # ends before the server, which lives as long as somebody is connected
+            theirs = other.ask({"socket": socket, "rows": str(file), "names": NAMES, "folder": scratch})
+            began = time.perf_counter()
+            ours = Ours(redis, file)
+            mine = time.perf_counter() - began
+            found = []
+            for customers in (1, 10, 50, 100):
+                took = in_turns(ours, other, customers, (100 if quick else 1_000) // (1 + customers // 10))
+                found += [
+                    beside(f"{customers} x {VALUES} stored values", took[0], took[2], LOWER.get(customers)),
+                    beside(f"{customers} x {VALUES} computed as of now", took[1], took[2]),
+                ]
         redis.close()
         stop_embedded(Path(scratch))
     return Section(

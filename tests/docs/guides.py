@@ -51,7 +51,7 @@ def run(guide: list[Block], folder: Path) -> list[str]:
     done = subprocess.run(
         command, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
     )
-    said = re.split(rf"^{_NEXT}\d+\n", done.stdout, flags=re.MULTILINE)[1:]
+    said = re.split(rf"{_NEXT}\d+\n", done.stdout)[1:]  # what comes before it may not end its line
     assert done.returncode == 0, f"{guide[len(said) - 1].code}\n{said[-1][-3000:]}"
     return said
 

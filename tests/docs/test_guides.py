@@ -7,7 +7,7 @@ import pytest
 from tests.docs.guides import blocks, missing, run
 from tests.graph.house import ROOT
 
-GUIDES = ["03-feature-stores.md"]
+GUIDES = ["03-feature-stores.md", "04-model-training.md"]
 
 
 @pytest.fixture(scope="module")

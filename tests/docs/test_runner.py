@@ -37,6 +37,10 @@ def test_blocks_share_a_shell_and_their_output_is_told_apart(tmp_path: Path):
     assert run(blocks(PAGE), tmp_path) == ["", "seen 12.5\n"]
 
 
+def test_output_that_does_not_end_its_line_is_its_own_blocks(tmp_path: Path):
+    assert run([Block("bash", "printf half\n"), Block("bash", "echo whole\n")], tmp_path) == ["half", "whole\n"]
+
+
 @pytest.mark.parametrize("code", ["false\n", "false | cat\n", "echo $NOT_SET\n"], ids=["fails", "pipe", "unset"])
 def test_a_block_that_fails_ends_the_guide_and_is_named(code: str, tmp_path: Path):
     with pytest.raises(AssertionError, match=code.split(maxsplit=1)[0]):
