@@ -1,7 +1,7 @@
 # The same verbs for people and for CI.
 PYTHON ?= python3
 BIN := .venv/bin
-.PHONY: help setup demo ui test lint format bench soak lock clean
+.PHONY: help setup demo ui test lint format bench docs soak lock clean
 
 help:  ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-8s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ format: .venv/development  ## Format and fix what can be fixed
 
 bench: .venv/bench .venv/companions  ## Measure against hand-written code; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks
+
+docs: .venv/runtime  ## Write the numbers of README.md and docs/fraud.md from the lake
+	@$(BIN)/convergence docs
 
 soak: .venv/runtime  ## 200 trials of exactly-once landing under faults; an hour
 	$(BIN)/convergence chaos --runs 200 --parallel 2

@@ -25,6 +25,7 @@ SECTIONS = (
     "latency",
     "micro_commits",
     "online",
+    "feast",
     "score",
     "release",
     "drift",

@@ -82,8 +82,7 @@ def section(*, quick: bool) -> Section:
         TITLE,
         f"Ours: one get of the states of some entities, each one row of {VALUES} amounts, and their numbers as arrays. "
         "Reference: the same values as fields of a Redis hash an entity, all hashes in one pipeline, parsed to floats; "
-        "and a ping, below which no read can be. All in turns, over the embedded server's socket. Feast is not in the "
-        "lock file and was not run here.",
+        "and a ping, below which no read can be. All in turns, over the embedded server's socket.",
         [*(row for rows in found for row in rows), filled],
     )
 

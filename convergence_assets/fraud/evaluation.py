@@ -41,9 +41,7 @@ def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFr
     Source: Le Borgne et al., Reproducible Machine Learning for Credit Card Fraud Detection, chapters 3 to 5.
     """
     as_of = model["event_date"]
-    labelled = features.join(labels.select(*ROW, "is_fraud"), on=ROW, maintain_order="left")
-    week = splits.evaluation_rows(labelled, as_of)
-    tested = splits.remove_known_compromised(week, labelled, as_of=as_of, delay=DELAY_DAYS, known_days=PROTOCOL_DAYS)
+    tested = judged_week(features, labels, as_of)
     seven = splits.training_rows(known_labels(features, labels, as_of), as_of, days=PROTOCOL_DAYS, delay=DELAY_DAYS)
     protocol = trees(matrix(seven), json.loads(model["parameters"]))
     candidates = stored.load(model["candidates"], sha256=stored.digest(model["candidates"]), outputs=CANDIDATES)
@@ -77,6 +75,13 @@ def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFr
             if not name.endswith(("_low", "_high"))
         },
     }
+
+
+def judged_week(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> pl.DataFrame:
+    """Feature rows of the week from `as_of` on with `is_fraud`, without cards known to be compromised by then."""
+    labelled = features.join(labels.select(*ROW, "is_fraud"), on=ROW, maintain_order="left")
+    week = splits.evaluation_rows(labelled, as_of)
+    return splits.remove_known_compromised(week, labelled, as_of=as_of, delay=DELAY_DAYS, known_days=PROTOCOL_DAYS)
 
 
 def judged(rows: pl.DataFrame) -> dict[str, float]:

@@ -1,0 +1,20 @@
+"""`convergence docs`: the numbers of the documentation, written from this environment's lake."""
+
+import click
+
+
+@click.command()
+def docs() -> None:
+    """Write the numbers of the pages that use cases declare as PAGES, from what the lake holds now."""
+    from convergence.cli import ROOT, lake
+    from convergence.marked_pages import injected, marked
+    from convergence_assets.definitions import use_cases
+
+    here = lake()
+    for pages in [module.PAGES for module in use_cases() if hasattr(module, "PAGES")]:
+        numbers = pages.numbers(here)
+        for name in pages.files:
+            before = (ROOT / name).read_text()
+            after = injected(before, numbers)
+            (ROOT / name).write_text(after)
+            click.echo(f"{name}: {len(marked(after))} numbers and tables, {'as before' if after == before else 'new'}")
