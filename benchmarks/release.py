@@ -20,7 +20,6 @@ import numpy as np
 from benchmarks.data import roomiest
 from benchmarks.measure import Row, Section
 from benchmarks.score import LAST, SCORE, champion, decided, landed, requests, server
-from convergence_assets.fraud.online import SERVED
 from convergence_assets.fraud.release import RELEASABLE
 from resources.environments import ROOT, Settings, resources
 
@@ -98,7 +97,7 @@ def section(*, quick: bool) -> Section:
         lake = landed(home := Path(scratch), days=10)
         stack = champion(2_000)
         weights = {OLD: (0.5, 0.5), NEW: (0.4, 0.6)}
-        decided(lake, {d: replace(stack, weights=np.array(w)).to_onnx(SERVED.model.inputs) for d, w in weights.items()})
+        decided(lake, {day: replace(stack, weights=np.array(w)) for day, w in weights.items()})
         convergence(home, "promote", RELEASABLE.name, "--version", f"{OLD}.bench")
         with server(home) as port, asking(port, requests(lake)) as answers:
             for _ in range(turns):

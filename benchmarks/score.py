@@ -32,10 +32,11 @@ from convergence_assets.fraud.arrivals import TOPIC
 from convergence_assets.fraud.features import transaction_rows
 from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
 from convergence_assets.fraud.release import RELEASABLE
-from resources.environments import ROOT, settings
+from resources.environments import ROOT, Settings, settings
 
 TITLE = "Scores over HTTP"
 RATE, CLIENTS = 200, 16
+TRACED = Settings.model_fields["traced"].default
 LAST = date(2018, 8, 31)
 SCORE, EMPTY = "/v1/fraud/score", "/empty"
 
@@ -48,20 +49,28 @@ def landed(home: Path, days: int) -> Lake:
     return lake
 
 
-def decided(lake: Lake, models: Mapping[date, bytes]) -> None:
+def decided(lake: Lake, models: Mapping[date, Ensemble]) -> None:
     """Models by as-of date, as their table and that of the gate's decisions hold them: all have passed."""
+    graphs = {day: model.to_onnx(SERVED.model.inputs) for day, model in models.items()}
     for table in (RELEASABLE.models, RELEASABLE.decisions):
         days = {
             str(day): pl.DataFrame(
                 {
                     **dict.fromkeys(("event_date", "valid_from", "decided_at"), day),
                     **dict.fromkeys(("model_version", "challenger_version"), f"{day}.bench"),
-                    **{"onnx": blob, "sha256": digest(blob), "promoted": True, "reason": ""},
+                    **{"onnx": graph, "sha256": digest(graph), "model": _trees(models[day]), "promoted": True},
+                    "reason": "",
                 }
             )
-            for day, blob in models.items()
+            for day, graph in graphs.items()
         }
         lake.replace(table, days, build_manifest(days, "replace", Provenance("bench", "")), None)
+
+
+def _trees(model: Ensemble) -> str:
+    trees = model.members["xgboost"]
+    assert isinstance(trees, boosting.Trees)
+    return trees.model
 
 
 def champion(rows: int = 20_000) -> Ensemble:
@@ -78,8 +87,11 @@ def champion(rows: int = 20_000) -> Ensemble:
     return Ensemble({"xgboost": boosting.Trees(trees), "network": layers}, np.array([0.5, 0.5]), platt)
 
 
-def serve(home: str, port: int, traced: float = 0.05) -> None:
-    """A server with one worker, as `convergence serve` starts it, and an empty route with the same body."""
+def serve(home: str, port: int, traced: float) -> None:
+    """A server with one worker, as `convergence serve` starts it, and an empty route with the same body.
+
+    `traced`: share of requests.
+    """
     import uvicorn
     from fastapi import Response
     from fastapi.responses import JSONResponse
@@ -107,12 +119,12 @@ def serve(home: str, port: int, traced: float = 0.05) -> None:
 
 
 @contextmanager
-def server(home: Path) -> Iterator[int]:
+def server(home: Path, traced: float = TRACED) -> Iterator[int]:
     """The port of a server in a process of its own."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    program = f"from benchmarks.score import serve; serve({str(home)!r}, {port})"
+    program = f"from benchmarks.score import serve; serve({str(home)!r}, {port}, {traced})"
     with subprocess.Popen([sys.executable, "-W", "ignore", "-c", program], cwd=ROOT) as process:
         try:
             while not _listening(port):
@@ -160,55 +172,80 @@ def latencies(port: int, path: str, bodies: list[str], rate: float, seconds: flo
     return took, float(degraded.mean())
 
 
-def requests(lake: Lake, most: int = 2_000) -> list[str]:
+def requests(lake: Lake, most: int = 2_000, *, reasons: bool = False) -> list[str]:
     """Transactions of the last day, one a request."""
     rows = transaction_rows(lake.scan(TOPIC.table, [str(LAST)])).collect().sample(most, seed=0)
     times = pl.col("event_time").dt.strftime("%+")
     columns = ("transaction_id", "event_time", "customer_id", "terminal_id", "amount")
-    return [json.dumps({"rows": [row]}) for row in rows.select(columns).with_columns(times).to_dicts()]
+    return [
+        json.dumps({"rows": [row], "reasons": reasons}) for row in rows.select(columns).with_columns(times).to_dicts()
+    ]
 
 
 def section(*, quick: bool) -> Section:
     """Latency at a steady rate in turns with an empty route, then the highest rate that is still answered in time."""
     with tempfile.TemporaryDirectory(dir=roomiest(), prefix="bench-") as scratch:
         lake = landed(home := Path(scratch), days=40)
-        decided(lake, {LAST: champion().to_onnx(SERVED.model.inputs)})
+        decided(lake, {LAST: champion()})
         bodies, turns, seconds = requests(lake), 2 if quick else 6, 3.0 if quick else 10.0
+        explained = requests(lake, reasons=True)
         with server(home) as port:
-            latencies(port, SCORE, bodies, RATE, 3)
-            found: dict[str, list[np.ndarray]] = {SCORE: [], EMPTY: []}
+            for warm in (bodies, explained):
+                latencies(port, SCORE, warm, RATE, 3)
+            found: dict[str, list[np.ndarray]] = {"score": [], "empty": [], "reasons": []}
+            asked = {"score": (SCORE, bodies), "empty": (EMPTY, bodies), "reasons": (SCORE, explained)}
             shares: list[float] = []
             for _ in range(turns):
-                for path, times in found.items():
-                    took, share = latencies(port, path, bodies, RATE, seconds)
+                for what, times in found.items():
+                    took, share = latencies(port, *asked[what], RATE, seconds)
                     times.append(took)
-                    shares += [share] if path == SCORE else []
+                    shares += [share] if what == "score" else []
             highest, rate = 0.0, float(RATE)
             while np.quantile(latencies(port, SCORE, bodies, rate, seconds)[0], 0.99) < 0.1:
                 highest, rate = rate, rate * 1.2
-    ours, empty = (np.concatenate(found[path]) * 1e3 for path in (SCORE, EMPTY))
-    p99 = [(np.quantile(a, 0.99), np.quantile(b, 0.99)) for a, b in zip(*found.values(), strict=True)]
-    ratios = [a / b for a, b in p99]
-    ratio = np.quantile(ours, 0.99) / np.quantile(empty, 0.99)
-    spread = f"{ratio:.2f} ({min(ratios):.2f}-{max(ratios):.2f})"
+        with server(home, 0) as none, server(home) as some, server(home, 1) as every:
+            medians: dict[int, list[float]] = {none: [], some: [], every: []}
+            for _ in range(turns):
+                for port, times in medians.items():
+                    times.append(float(np.median(latencies(port, SCORE, bodies, RATE, seconds)[0])))
+    traced = {port: np.divide(medians[port], medians[none]) for port in (some, every)}
+    costs = [f"{np.median(r):.2f} ({r.min():.2f}-{r.max():.2f})" for r in traced.values()]
+    ours, empty, reasoned = (np.concatenate(found[what]) * 1e3 for what in ("score", "empty", "reasons"))
+    ratio, spread = _beside(found["score"], found["empty"])
     slow = bool(np.quantile(ours, 0.99) > 10)
     rows = [
         Row(f"score at {RATE} requests/s", _shown(ours), _shown(empty), spread, "", "p99 ≤ 10 ms", not slow),
         Row("p99 beside an empty route", "", "", spread, "", "≤ 3", bool(ratio <= 3)),
+        Row(
+            f"with reasons, at {RATE} requests/s",
+            _shown(reasoned),
+            _shown(empty),
+            _beside(found["reasons"], found["empty"])[1],
+            "",
+        ),
         Row("answered on defaults at that rate", f"{np.mean(shares):.2%}", "", "", ""),
+        Row(f"median with {TRACED:.0%} of requests traced, beside none", "", "", costs[0], ""),
+        Row("median with all requests traced, beside none", "", "", costs[1], ""),
         Row("highest rate with p99 < 100 ms", f"{highest:.0f} requests/s", "", "", ""),
     ]
     return Section(
         TITLE,
         f"One uvicorn worker in a process of its own, the embedded Redis, 40 days of the fraud use case. Each request "
         "is one transaction: its 35 features are computed from the states of its customer and terminal, scored by 300 "
-        "trees of depth 6 and a network in ONNX Runtime, and logged; one request in twenty is traced. Features that "
-        "take longer than 20 ms are answered by defaults. Reference: a route of the same server that reads "
-        f"the same body and does nothing. Client: `http.client`, {CLIENTS} kept connections, latency counted from when "
-        "a request was due, so a server that falls behind is charged for it. Rates rise by 20 %; server, client and "
-        "Redis share the machine.",
+        f"trees of depth 6 and a network in ONNX Runtime, and logged; {TRACED:.0%} of requests are traced. Features "
+        "that take longer than 20 ms are answered by defaults. Reasons are the exact SHAP values of the trees. "
+        f"Reference: a route of the same server that reads the same body and does nothing. Client: `http.client`, "
+        f"{CLIENTS} kept connections, latency counted from when a request was due, so a server that falls behind is "
+        "charged for it. Rates rise by 20 %; server, client and Redis share the machine.",
         rows,
     )
+
+
+def _beside(ours: list[np.ndarray], theirs: list[np.ndarray]) -> tuple[float, str]:
+    """The ratio of the 99th percentiles over all turns, and in words with its span over the turns."""
+    turns = [np.quantile(a, 0.99) / np.quantile(b, 0.99) for a, b in zip(ours, theirs, strict=True)]
+    ratio = float(np.quantile(np.concatenate(ours), 0.99) / np.quantile(np.concatenate(theirs), 0.99))
+    return ratio, f"{ratio:.2f} ({min(turns):.2f}-{max(turns):.2f})"
 
 
 def _shown(milliseconds: np.ndarray) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from convergence.lake.tables import Lake
-from convergence.models import release_log
+from convergence.models import kept, release_log
 from convergence.models.releasable import Releasable
 from convergence.models.releases import Release, publish
 from convergence.versions.audit import AuditLog
@@ -96,7 +96,7 @@ class Releases:
         versions |= {previous.model_version: previous.sha256} if previous else {}
         versions |= {canary["model_version"]: canary["sha256"]} if canary else {}
         for version, sha256 in versions.items():
-            source = f"{self.lake.root}/{release_log.place(sha256)}"
+            source = f"{self.lake.root}/{kept.place(sha256)}"
             self.experiments.register(release.name, version, sha256=sha256, source=source)
         aliases = {
             "champion": release.model_version,

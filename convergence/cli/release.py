@@ -2,6 +2,7 @@
 
 import getpass
 import sys
+from datetime import date
 from typing import TYPE_CHECKING
 
 import click
@@ -74,6 +75,52 @@ def end_canary(name: str, reason: str, actor: str) -> None:
     if canary is None:
         raise click.UsageError(f"{name} tries no challenger")
     _report(releases().end_canary(releasable(name), canary["model_version"], actor=actor, reason=reason))
+
+
+@release.command()
+@click.argument("name")
+@click.option("--release", "number", type=int, help="The release that began it; default: the newest.")
+def canary(name: str, number: int | None) -> None:
+    """Show the trial of a challenger of the model NAME, by what the servers of this home logged.
+
+    Exit 1 if the requests were split otherwise than they should be: nothing else can then be believed.
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from convergence.models.trials import tried
+    from convergence.serving.canary import Canary
+    from convergence.serving.experiment import BROKEN_SPLIT, experiment
+    from convergence.serving.served_log import exposures_of
+    from resources.environments import settings
+
+    release, begun, ended = tried(releases().log, releasable(name).name, number)
+    trial = Canary(release)
+    share, beside = trial.shares["challenger"], release.model_version
+    click.echo(f"{trial.experiment}: {trial.challenger} for {share:.1%} of the requests, beside {beside}")
+    if ended is None:
+        click.echo(f"since {begun.at}")
+    else:
+        click.echo(f"{begun.at} to {ended.at}: {ended.action} by {ended.actor}: {ended.detail['reason']}")
+    folder = exposures_of(settings().home, release.name)
+    found = experiment(folder, trial.experiment, trial.shares, date.fromisoformat(begun.at[:10]))
+    table = Table("variant", "requests", "of all", "failed", "invalid", "slow", box=None)
+    total = found.rates["units"].sum()
+    for variant, units, *rates in found.rates.iter_rows():
+        table.add_row(variant, f"{units:,}", f"{units / total:.2%}", *(f"{rate:.2%}" for rate in rates))
+    Console().print(table)
+    if found.distance is not None:
+        click.echo(f"distance of the scores' distributions: {found.distance:.3f}")
+    click.echo(f"split: p {found.split_p:.2g}")
+    if found.split_is_broken:
+        click.secho(
+            f"the split is BROKEN (p below {BROKEN_SPLIT:g}): a variant's requests are missing or too many, and "
+            "nothing above can be believed. Next: look at convergence_exposure_log_lost_total, and for clients whose "
+            "X-Request-ID does not vary",
+            fg="red",
+            err=True,
+        )
+        sys.exit(1)
 
 
 def releasable(name: str) -> "Releasable":

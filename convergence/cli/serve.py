@@ -96,23 +96,31 @@ def composed(
     from convergence.serving.metrics import Metrics
     from convergence.serving.origins import Origins
     from convergence.serving.reading import FeatureReader
+    from convergence.serving.reasons import Reasons
     from convergence.serving.releases import ReleaseSource
     from convergence.serving.scoring import Scoring
-    from convergence.serving.served_log import ServedLog
+    from convergence.serving.served_log import ServedLog, exposures_of
+    from convergence.serving.variants import Variants
 
     online = use_case.features.online
     quick, patient = (OnlineStore(connect(redis, home, timeout=t), online.layout) for t in (within, 5.0))
     source = ReleaseSource(use_case.model, lake, patient)
     origins = Origins(lake, use_case.model.models)
-    champion = Champion(source.released, origins.noting(source.load), patient.newest, online.layout.fingerprint)
+    champion = Champion(
+        source.released, origins.noting(source.load), patient.newest, online.layout.fingerprint, source.end_canary
+    )
     metrics = Metrics()
     metrics.registry.register(DriftGauges(lake, use_case.model.drift))
+    metrics.challenger_refused.set_function(lambda: champion.challenger_refused is not None)
+    metrics.unrecorded.set_function(lambda: champion.unrecorded is not None)
     written = ServedLog(home / "served" / online.view.name, metrics.lost.inc)
+    exposures = ServedLog(exposures_of(home, use_case.model.name), metrics.unlogged.inc)
+    variants = Variants(Reasons(source.trees, use_case.words), metrics, exposures, origins.run_of, tracer)
     reader = FeatureReader(online, quick)
-    scoring = Scoring(use_case.name, online, reader, champion, metrics, written, tracer=tracer, run_of=origins.run_of)
+    scoring = Scoring(use_case.name, online, reader, champion, variants, metrics, written, tracer=tracer)
     champion.start()
     following = Following(lake, use_case.features, OnlineStore(connect(redis, home), online.layout)) if follow else None
-    ends = [champion.stop, written.close, tracer.flush, *([following.stop] if following else [])]
+    ends = [champion.stop, written.close, exposures.close, tracer.flush, *([following.stop] if following else [])]
     return create_app(scoring, access, use_case.row, on_stop=ends)
 
 

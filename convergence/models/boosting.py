@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -114,42 +115,47 @@ def predict(model: str | bytes, features: pl.DataFrame, *, nthread: int = 1) -> 
     return booster.predict(xgboost.DMatrix(values_of(features), feature_names=expected, nthread=nthread))
 
 
-def contributions(model: str | bytes, values: NDArray[np.float32], *, nthread: int = 1) -> NDArray[np.float32]:
-    """Exact SHAP values of the log odds (TreeSHAP, Lundberg et al., Nature MI 2020), by XGBoost.
-
-    Args:
-        model: text made by `fit`.
-        values: (n, k) features in the model's order, NaN missing.
-        nthread: number of threads.
-
-    Returns:
-        (n, k + 1): a value per feature, then the base, the same for every row; a row adds up to its log odds.
-
-    Raises:
-        ModelError: the text is not a whole XGBoost JSON model.
-    """
-    import xgboost
-
-    booster, names = _load(model)
-    booster.set_param({"nthread": nthread})
-    return booster.predict(xgboost.DMatrix(values, feature_names=names, nthread=nthread), pred_contribs=True)
-
-
 @dataclass(frozen=True)
 class Trees:
-    """The boosted trees of a `fit` as a member of an ensemble: log odds of a matrix, natively and in ONNX."""
+    """The boosted trees of a `fit` as a member of an ensemble: log odds of a matrix, natively and in ONNX.
+
+    The text is read when it is first needed, once; threads may share the trees.
+    """
 
     model: str
     nthread: int = 1
 
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The feature names in the model's order. Raises ModelError: the text is not a whole XGBoost JSON model."""
+        return tuple(self._loaded[1])
+
     def margins(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
         """Log odds of (n, k) features in the model's order, NaN missing; raises ModelError as `predict`."""
+        return self._loaded[0].inplace_predict(values, predict_type="margin").astype(np.float64)
+
+    def contributions(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Exact SHAP values of the log odds (TreeSHAP, Lundberg et al., Nature MI 2020), by XGBoost.
+
+        Args:
+            values: (n, k) features in the model's order, NaN missing.
+
+        Returns:
+            (n, k + 1): a value per feature, then the base, the same for every row; a row adds up to its log odds.
+
+        Raises:
+            ModelError: the text is not a whole XGBoost JSON model.
+        """
         import xgboost
 
+        booster, names = self._loaded
+        return booster.predict(xgboost.DMatrix(values, feature_names=names, nthread=self.nthread), pred_contribs=True)
+
+    @cached_property
+    def _loaded(self) -> "tuple[Booster, list[str]]":
         booster, names = _load(self.model)
         booster.set_param({"nthread": self.nthread})
-        matrix = xgboost.DMatrix(values, feature_names=names, nthread=self.nthread)
-        return booster.predict(matrix, output_margin=True).astype(np.float64)
+        return booster, names
 
     def add_to(self, graph: Graph, values: str) -> str:
         """The same in ONNX: (n, 1) log odds as float32. A split sends x < threshold left, and a gap its own way."""

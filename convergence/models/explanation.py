@@ -39,17 +39,20 @@ def explain(model: str, features: pl.DataFrame, *, nthread: int = 1) -> Explaine
         ModelError: the text is no model, or sum and base miss a row's log odds by more than ADDITIVITY.
         ConvergenceError: a feature is not usable.
     """
-    names = boosting.feature_names(model)
-    values = boosting.values_of(features.select(names))
-    found = boosting.contributions(model, values, nthread=nthread).astype(np.float64)
-    margins = boosting.Trees(model, nthread).margins(values)
-    error = np.abs(found.sum(axis=1) - margins)
+    trees = boosting.Trees(model, nthread)
+    return explain_values(trees, boosting.values_of(features.select(trees.features)))
+
+
+def explain_values(trees: boosting.Trees, values: NDArray[np.float32]) -> Explained:
+    """The same under loaded trees, for (n, k) values in their order, NaN missing. Raises ModelError as `explain`."""
+    found = trees.contributions(values).astype(np.float64)
+    error = np.abs(found.sum(axis=1) - trees.margins(values))
     if not (error <= ADDITIVITY).all():
         raise ModelError(
             f"the SHAP values of {int((error > ADDITIVITY).sum())} of {len(error)} rows miss their log odds by up to "
             f"{error.max():.2g}, at most {ADDITIVITY:g} is allowed; no reason is given: check the version of xgboost"
         )
-    return Explained(tuple(names), values, found[:, :-1], float(found[0, -1]), error)
+    return Explained(trees.features, values, found[:, :-1], float(found[0, -1]), error)
 
 
 def top(explained: Explained, count: int = 5) -> list[list[tuple[str, float, float]]]:
@@ -66,10 +69,14 @@ def top(explained: Explained, count: int = 5) -> list[list[tuple[str, float, flo
 
 def in_words(reasons: Sequence[tuple[str, float, float]], descriptions: Mapping[str, str]) -> str:
     """Reasons as numbered lines: what the feature is, its value, and what it does to the score."""
-    return "\n".join(
-        f"{place}. {descriptions.get(name, name)}: {'missing' if np.isnan(value) else f'{value:,.4g}'} "
+    return "\n".join(f"{place}. {worded(*reason, descriptions)}" for place, reason in enumerate(reasons, 1))
+
+
+def worded(feature: str, value: float, contribution: float, descriptions: Mapping[str, str]) -> str:
+    """One reason in words."""
+    return (
+        f"{descriptions.get(feature, feature)}: {'missing' if np.isnan(value) else f'{value:,.4g}'} "
         f"({'raises' if contribution > 0 else 'lowers'} the log odds by {abs(contribution):.2f})"
-        for place, (name, value, contribution) in enumerate(reasons, 1)
     )
 
 

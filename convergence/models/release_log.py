@@ -1,36 +1,31 @@
 """What was released when: promotions, rollbacks and canaries as entries of the audit log; the newest is the release.
 
 An entry holds the whole release, so going back is one more entry and moves model, feature view and online namespace at
-once. Released models are kept under their own hash: neither a model made again nor a vacuum can take one away.
+once.
 """
 
-from contextlib import suppress
 from datetime import date
-from hashlib import sha256
-from io import BytesIO
 from typing import Any
 
 import obstore
 import polars as pl
-from obstore.exceptions import AlreadyExistsError, NotFoundError
 from obstore.store import ObjectStore
 
 from convergence.errors import ModelError
-from convergence.models import stored
+from convergence.models import kept
 from convergence.models.releasable import Candidate, Span
 from convergence.models.releases import Release
 from convergence.versions import audit
 from convergence.versions.audit import AuditLog, Draft, Entry
 
 _CHANGES = ("promote", "rollback")  # of the champion
-_RELEASES = (*_CHANGES, "canary", "canary_end")
-_FOLDER = "_models"
+RELEASES = (*_CHANGES, "canary", "canary_end")
 
 
 def newest(log: AuditLog, name: str) -> Release | None:
     """The release by the log, which is the truth; None where nothing was ever promoted."""
-    entry = log.newest(name, _RELEASES)
-    return _release(entry) if entry else None
+    entry = log.newest(name, RELEASES)
+    return release_of(entry) if entry else None
 
 
 def promote(
@@ -44,15 +39,15 @@ def promote(
     Raises:
         ModelError: the gate refused the candidate and nobody overrode it, which goes on record too; or it is champion.
     """
-    kept = _admit(log, name, candidate, actor=actor, override=override)
+    file_hash = _admit(log, name, candidate, actor=actor, override=override)
 
     def draft() -> Draft:
-        there = log.newest(name, _RELEASES)
+        there = log.newest(name, RELEASES)
         if there and there.detail["release"] == _record(candidate):
             raise ModelError(f"{candidate.model_version} is the champion of {name} already; nothing was changed")
         detail = {
             "release": _record(candidate),
-            "kept": kept,
+            "kept": file_hash,
             **_scores(span),
             "before": _origin(there) if there else None,
             "reason": reason,
@@ -61,7 +56,7 @@ def promote(
         }
         return Draft(actor, "promote", name, detail)
 
-    return _release(log.append(draft))
+    return release_of(log.append(draft))
 
 
 def rollback(log: AuditLog, name: str, span: Span, *, actor: str, reason: str, to: str | None = None) -> Release:
@@ -86,7 +81,7 @@ def rollback(log: AuditLog, name: str, span: Span, *, actor: str, reason: str, t
         }
         return Draft(actor, "rollback", name, detail)
 
-    return _release(log.append(draft))
+    return release_of(log.append(draft))
 
 
 def start_canary(
@@ -120,30 +115,36 @@ def start_canary(
         detail = {**_champion(there), "canary": canary, "reason": reason, "gate": candidate.gate, "override": override}
         return Draft(actor, "canary", name, detail)
 
-    return _release(log.append(draft))
+    return release_of(log.append(draft))
 
 
-def end_canary(log: AuditLog, name: str, model_version: str, *, actor: str, reason: str) -> Release:
-    """Take a challenger's requests away; changes nothing if this one is not being tried (any more)."""
+def end_canary(
+    log: AuditLog, name: str, model_version: str, *, actor: str, reason: str, release: int | None = None
+) -> Release:
+    """Take a challenger's requests away; changes nothing if this one is not being tried (any more).
+
+    `release`: the number of the release that tries it; a later trial of the same version goes on.
+    """
     there = _serving(log, name)
 
     def draft() -> Draft:
         nonlocal there
         there = _serving(log, name)
-        if (there.detail.get("canary") or {}).get("model_version") != model_version:
+        there_tried = (there.detail.get("canary") or {}).get("model_version")
+        if there_tried != model_version or release not in (None, there.number):
             raise _NotTried
         return Draft(actor, "canary_end", name, {**_champion(there), "left": model_version, "reason": reason})
 
     try:
-        return _release(log.append(draft))
+        return release_of(log.append(draft))
     except _NotTried:
-        return _release(there)
+        return release_of(there)
 
 
 def previous(log: AuditLog, name: str) -> Release | None:
     """The release that a rollback would go back to; None where there is none."""
     before = _serving(log, name).detail["before"]
-    return _release(log.entry(before)) if before else None
+    return release_of(log.entry(before)) if before else None
 
 
 def released(log: AuditLog, name: str) -> pl.DataFrame:
@@ -164,14 +165,9 @@ def released(log: AuditLog, name: str) -> pl.DataFrame:
     return pl.concat(parts, how="diagonal")
 
 
-def onnx(store: ObjectStore, digest: str) -> bytes:
-    """The graph of a released model, for a server that has read its release. Raises ModelError."""
-    return _opened(_read(store, digest), digest)["onnx"].item()
-
-
 def copy(store: ObjectStore, to: ObjectStore) -> None:
     """The log, and the models that were ever released, into other files."""
-    for folder in (audit.FOLDER, _FOLDER):
+    for folder in (audit.FOLDER, kept.FOLDER):
         for batch in obstore.list(store, prefix=f"{folder}/"):
             for found in batch:
                 obstore.put(to, found["path"], obstore.get(store, found["path"]).bytes())
@@ -193,52 +189,15 @@ def _admit(log: AuditLog, name: str, candidate: Candidate, *, actor: str, overri
             f"the gate refused {candidate.model_version}, so {name} stays as it is: {candidate.gate} "
             "Next: train again, or `--override REASON`, which goes on record"
         )
-    buffer = BytesIO()
-    candidate.row.write_parquet(buffer)
-    with suppress(AlreadyExistsError):
-        obstore.put(log.store, place(candidate.sha256), buffer.getvalue(), mode="create")
-    content = _read(log.store, candidate.sha256)
-    _opened(content, candidate.sha256)
-    return sha256(content).hexdigest()
+    return kept.keep(log.store, candidate.row)
 
 
 def _kept(store: ObjectStore, entry: Entry) -> pl.DataFrame:
-    """The row of a released model. Raises ModelError where it is missing or not as it was."""
-    digest = entry.detail["release"]["sha256"]
-    content = _read(store, digest)
-    if sha256(content).hexdigest() != entry.detail["kept"]:
-        raise _changed(digest)
-    return _opened(content, digest)
-
-
-def _read(store: ObjectStore, digest: str) -> bytes:
-    try:
-        return bytes(obstore.get(store, place(digest)).bytes())
-    except (NotFoundError, FileNotFoundError) as error:
-        raise ModelError(f"model {digest[:12]} is missing among the released ones: restore {place(digest)}") from error
-
-
-def _opened(content: bytes, digest: str) -> pl.DataFrame:
-    try:
-        row = pl.read_parquet(content)
-    except pl.exceptions.PolarsError as error:
-        raise _changed(digest) from error
-    if stored.digest(row["onnx"].item()) != digest:
-        raise _changed(digest)
-    return row
-
-
-def _changed(digest: str) -> ModelError:
-    return ModelError(f"model {digest[:12]} is not as it was when it was released: restore {place(digest)}")
-
-
-def place(digest: str) -> str:
-    """Where the row of a released model lies below the root of the lake."""
-    return f"{_FOLDER}/{digest}.parquet"
+    return kept.kept(store, entry.detail["release"]["sha256"], entry.detail["kept"])
 
 
 def _serving(log: AuditLog, name: str) -> Entry:
-    there = log.newest(name, _RELEASES)
+    there = log.newest(name, RELEASES)
     if there is None:
         raise ModelError(f"nothing was ever released as {name}: `convergence promote {name}` first")
     return there
@@ -283,5 +242,6 @@ def _scores(span: Span) -> dict[str, str]:
     return {"valid_from": str(span.valid_from), "counts_from": str(span.counts_from)}
 
 
-def _release(entry: Entry) -> Release:
+def release_of(entry: Entry) -> Release:
+    """The release that an entry of RELEASES makes."""
     return Release(entry.subject, entry.number, **entry.detail["release"], canary=entry.detail.get("canary"))

@@ -4,7 +4,7 @@ The audit log is the truth (`release_log.py`); Redis only repeats its newest rel
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from convergence.errors import ModelError
@@ -33,6 +33,14 @@ class Release:
     fingerprint: str  # of the view's schema
     namespace: str  # where the online state of that view version lies
     canary: dict[str, Any] | None = None  # {"model_version", "sha256", "share"} while a challenger is tried
+
+    @property
+    def challenger(self) -> "Release | None":
+        """The challenger that is tried, as if it were released; None while none is."""
+        if self.canary is None:
+            return None
+        version, sha256 = self.canary["model_version"], self.canary["sha256"]
+        return replace(self, model_version=version, sha256=sha256, canary=None)
 
     def to_json(self) -> str:
         """The record as one line of JSON."""

@@ -36,13 +36,24 @@ class About(BaseModel):
     model_config = ConfigDict(protected_namespaces=())
 
     request_id: str
-    model_version: str | None
+    model_version: str | None = Field(description="Who answered: the champion, or the challenger that is tried")
     release: int | None = Field(description="Number of the release record; 0: none, the newest promotion serves")
     view: str
     fingerprint: str = Field(description="Of the feature view's declaration and schema")
     state: State | None
     degraded: bool = Field(description="Features are defaults: what the view gives for a new entity")
     degraded_reason: str | None
+
+
+class Reason(BaseModel):
+    """A feature that raises the score, or lowers it least."""
+
+    feature: str = Field(examples=["terminal_fraud_rate_7d"])
+    value: float | None = Field(description="As the model saw it; null is missing", examples=[0.25])
+    shap: float = Field(description="What it adds to the log odds of the trees", examples=[1.31])
+    words: str = Field(
+        examples=["Share of fraud at the terminal over 7 days of known labels: 0.25 (raises the log odds by 1.31)"]
+    )
 
 
 class Score(BaseModel):
@@ -52,6 +63,7 @@ class Score(BaseModel):
 
     score: float = Field(ge=0, le=1, examples=[0.0132])
     cache_hit: bool = Field(description="Whether every entity of the row was known")
+    reasons: list[Reason] | None = Field(None, description="The five strongest, where they were asked for")
 
 
 class ScoreAnswer(About):
@@ -83,5 +95,9 @@ class Health(BaseModel):
     usable: bool
     model_version: str | None
     release: int | None
+    canary: dict[str, Any] | None = Field(
+        description="The challenger that is tried, its share, and what its guards found",
+        examples=[{"model_version": "2018-08-29.fa8e5a54", "share": 0.05, "verdict": None}],
+    )
     state: dict[str, Any] | None
     problems: list[str]

@@ -12,12 +12,11 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, Field, create_model
 
-from convergence.errors import ModelError
 from convergence.serving.access import Access
 from convergence.serving.answers import Failure, FeatureAnswer, Health, ScoreAnswer
 from convergence.serving.limits import Limits
 from convergence.serving.refusals import DESCRIBED, Refused, permitted, refusing
-from convergence.serving.scoring import NotReady, Scoring
+from convergence.serving.scoring import Scoring
 
 MAX_ROWS = 1_000
 MAX_BYTES = 1_000_000
@@ -68,7 +67,8 @@ def create_app(
         return [scoring.row(dict(one)) for one in rows]
 
     listed: Any = (list[row], Field(min_length=1))
-    asked = create_model("ScoreRequest", rows=listed)
+    explained = Field(False, strict=True, description="Give the five strongest reasons of each score", examples=[True])
+    asked = create_model("ScoreRequest", rows=listed, reasons=(bool, explained))
     named = create_model(
         "FeaturesRequest",
         view=(str, Field(examples=[view.name])),
@@ -78,13 +78,7 @@ def create_app(
 
     def score(body: Any, request: Request) -> Response:
         """Score rows with the model that is released, on features as of this moment."""
-        rows = bounded(body.rows)
-        try:
-            return JSONResponse(scoring.score(rows, request.state.request_id))
-        except NotReady as error:
-            raise Refused(503, "no_model", str(error), "see /health, or try again in a moment") from error
-        except ModelError as error:
-            raise Refused(422, "not_scorable", str(error), "correct the row, or leave it to a person") from error
+        return JSONResponse(scoring.score(bounded(body.rows), request.state.request_id, reasons=body.reasons))
 
     def features(body: Any, request: Request) -> Response:
         """Features of rows, as the model would see them."""
@@ -105,7 +99,7 @@ def create_app(
         """Metrics for Prometheus; as OpenMetrics, with exemplars, where that is asked for."""
         serving, refused = scoring.champion.serving, scoring.champion.refused is not None
         release = serving.release if serving else None
-        metrics.told(release, release and scoring.run_of(release.model_version), refused=refused)
+        metrics.told(release, release and scoring.variants.run_of(release.model_version), refused=refused)
         encode, form = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(metrics.registry), media_type=form)
 

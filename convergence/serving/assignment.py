@@ -5,12 +5,15 @@ units only move to it and none moves between the others.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
-from math import log
+from math import exp, lgamma, log
+from typing import Literal
 
 from convergence.errors import SettingsError
+
+Outcome = Literal["answered", "failed", "invalid"]
 
 
 def assign(unit: str, shares: Mapping[str, float], *, salt: str) -> str:
@@ -32,13 +35,16 @@ def assign(unit: str, shares: Mapping[str, float], *, salt: str) -> str:
 
 @dataclass(frozen=True)
 class Exposure:
-    """One line of an exposure log: who got which variant, when, and how likely that was."""
+    """One line of an exposure log: who got which variant, when, how likely that was, and what came of it."""
 
     experiment: str
     unit: str
     variant: str
     at: str  # ISO 8601, UTC
     shares: dict[str, float]
+    outcome: Outcome
+    seconds: float
+    score: float | None  # of the first row; None where there is no valid one
 
     def to_json(self) -> str:
         """The record as one line of JSON."""
@@ -46,26 +52,25 @@ class Exposure:
 
 
 def sample_ratio_p(units: Mapping[str, int], shares: Mapping[str, float]) -> float:
-    """How likely a split at least this far from the shares is by chance (chi-squared); below 0.001 it is broken.
+    """How likely a split this far from the shares is by chance; below 0.001 it is broken.
+
+    Valid whenever it is looked at, also where the trial ended because of what was seen: the likelihood under a uniform
+    mixture of other splits against that of the shares is a martingale (Lindon and Malek, as in `sequential.py`). A
+    chi-squared test would call the split of one in fifty canaries broken that a guard ended early.
 
     Args:
         units: variant -> different units that got it.
         shares: variant -> weight, as they were assigned by.
     """
-    from scipy.stats import chisquare
-
     total = sum(shares.values())
-    variants = [v for v, share in shares.items() if share]
-    if units.keys() - set(variants):
+    weights = {v: share / total for v, share in shares.items() if share}
+    if any(count and variant not in weights for variant, count in units.items()):
         return 0.0
-    expected = [sum(units.values()) * shares[v] / total for v in variants]
-    return float(chisquare([units.get(v, 0) for v in variants], expected).pvalue)
-
-
-def units_by_variant(exposures: Iterable[Exposure]) -> dict[str, int]:
-    """Different units of each variant in an exposure log; one that got two counts for both."""
-    seen = {(e.variant, e.unit) for e in exposures}
-    return {v: sum(variant == v for variant, _ in seen) for v in sorted({variant for variant, _ in seen})}
+    counts = {v: units.get(v, 0) for v in weights}
+    mixture = lgamma(len(weights)) + sum(lgamma(n + 1) for n in counts.values())
+    mixture -= lgamma(sum(counts.values()) + len(weights))
+    evidence = mixture - sum(n * log(weights[v]) for v, n in counts.items())
+    return exp(min(0.0, -evidence))
 
 
 def _uniform(text: str) -> float:

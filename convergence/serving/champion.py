@@ -1,12 +1,14 @@
 """The model that answers: followed from the release record, loaded aside, and swapped only when it is known to work.
 
-A model that cannot be loaded (other bytes, other features, no answer) is refused and the one before goes on serving.
+A model that cannot be loaded (other bytes, other features, no answer) is refused and the one before goes on serving; a
+challenger that cannot be is refused and the champion serves all. What a canary's guards say is put on record here, away
+from the requests.
 """
 
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +16,7 @@ import numpy.typing as npt
 
 from convergence.errors import ConvergenceError, ModelError
 from convergence.models.releases import Release
+from convergence.serving.canary import Canary
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +35,23 @@ class Scores(Protocol):
 
 
 @dataclass(frozen=True)
+class Trial:
+    """The challenger that `release` tries, its model, and what is known against it in this server."""
+
+    release: Release
+    challenger: Release
+    scorer: Scores
+    canary: Canary
+
+
+@dataclass(frozen=True)
 class Serving:
-    """A release, its model, where in a feature vector the model's inputs are, and the namespace of the states."""
+    """A release, its model, the namespace of the states, and the challenger that answers a share, if one is tried."""
 
     release: Release
     scorer: Scores
     namespace: str | None
+    trial: Trial | None = None
 
 
 class Champion:
@@ -48,6 +62,8 @@ class Champion:
         load: the model of a release; ModelError where it cannot be had.
         namespace: the namespace that was filled last for the view that this process computes.
         fingerprint: of the view version that this process computes.
+        end_canary: put on record that the challenger of a release is tried no longer, and why. Doing it again, here or
+            in another server, does no harm.
     """
 
     def __init__(
@@ -56,18 +72,26 @@ class Champion:
         load: Callable[[Release], Scores],
         namespace: Callable[[], str | None],
         fingerprint: str,
+        end_canary: Callable[[Release, str], None],
     ) -> None:
+        self._end_canary = end_canary
         self._released, self._load, self._namespace = released, load, namespace
         self._fingerprint = fingerprint
         self.serving: Serving | None = None
         self.refused: str | None = None  # why the newest release does not serve
         self.refusals = 0
+        self.challenger_refused: str | None = None  # why the champion answers for the challenger too
+        self.unrecorded: str | None = None  # why a verdict of the guards is not on record yet
         self._tried: Release | None = None
+        self._trial: Trial | None = None  # the newest: what its guards found holds as long as this server runs
+        self._recorded: Trial | None = None
+        self._untriable: Release | None = None
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
     def refresh(self) -> None:
         """Look once; load and swap where the release or its namespace is another."""
+        self._record_verdict()
         try:
             release = self._released()
         except ConvergenceError as error:
@@ -79,15 +103,16 @@ class Champion:
         now = self.serving
         try:
             if now and now.release == release:
-                namespace = self._namespace()
-                if namespace and namespace != now.namespace:
-                    self.serving = Serving(release, now.scorer, namespace)
+                trial = now.trial or self._tried_beside(release)
+                namespace = self._namespace() or now.namespace
+                if (namespace, trial) != (now.namespace, now.trial):
+                    self.serving = replace(now, namespace=namespace, trial=trial)
                 self.refused = None
                 return
             if release == self._tried and self.refused:
                 return  # it was refused before; another release is needed
             scorer = self._checked(release)
-            self.serving = Serving(release, scorer, self._namespace())
+            self.serving = Serving(release, scorer, self._namespace(), self._tried_beside(release))
             self.refused = None
             log.info("serving %s, release %d", release.model_version, release.number)
         except ModelError as error:
@@ -101,9 +126,44 @@ class Champion:
 
     def _swap_without_store(self, release: Release) -> None:
         try:
-            self.serving = Serving(release, self._checked(release), None)
+            self.serving = Serving(release, self._checked(release), None, self._tried_beside(release))
         except ConvergenceError as error:
             self._note(str(error))
+
+    def _tried_beside(self, release: Release) -> Trial | None:
+        """The challenger of a release, loaded once; None where there is none, or it is refused."""
+        challenger = release.challenger
+        if challenger is None:
+            self.challenger_refused = None
+            return None
+        if release == self._untriable:
+            return None
+        if self._trial is None or self._trial.release != release:
+            try:
+                self._trial = Trial(release, challenger, self._checked(challenger), Canary(release))
+            except Exception as error:  # whatever it is, the champion serves all
+                if str(error) != self.challenger_refused:
+                    log.error("challenger %s is not tried: %s", challenger.model_version, error)
+                self.challenger_refused = str(error)
+                self._untriable = release if isinstance(error, ModelError) else None  # another may pass
+                return None
+        self.challenger_refused = None
+        return self._trial
+
+    def _record_verdict(self) -> None:
+        """Put what the guards found on record; until that has worked, once at every look."""
+        trial = self._trial
+        if trial is None or trial is self._recorded or trial.canary.verdict is None:
+            return
+        try:
+            self._end_canary(trial.release, trial.canary.verdict)
+        except Exception as error:  # whatever it is, the challenger gets no request here, and it is tried again
+            if str(error) != self.unrecorded:
+                log.error("the end of the canary is not on record yet, it is tried again: %s", error)
+            self.unrecorded = str(error)
+            return
+        self._recorded, self.unrecorded = trial, None
+        log.warning("challenger %s is tried no longer: %s", trial.canary.challenger, trial.canary.verdict)
 
     def _checked(self, release: Release) -> Scores:
         """The loaded model, after it has answered once. Raises ModelError."""
@@ -134,10 +194,11 @@ class Champion:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread."""
+        """End the thread; a verdict that is not on record yet is put there, if it can be."""
         self._stop.set()
         if self._thread:
             self._thread.join()
+        self._record_verdict()
 
     def _follow(self) -> None:
         while not self._stop.wait(POLL):

@@ -27,6 +27,24 @@ class Metrics:
             "convergence_features_seconds", "Reading states and computing features", buckets=_SECONDS, registry=of
         )
         self.model = Histogram("convergence_model_seconds", "Scoring", buckets=_SECONDS, registry=of)
+        self.reasons = Histogram("convergence_reasons_seconds", "Explaining scores", buckets=_SECONDS, registry=of)
+        self.trial = Counter(
+            "convergence_canary_requests", "Who was asked and what came of it",
+            ["experiment", "variant", "outcome"], registry=of,
+        )  # fmt: skip
+        self.trial_seconds = Histogram(
+            "convergence_canary_seconds", "Until the one who was asked had answered", ["variant"], buckets=_SECONDS,
+            registry=of,
+        )  # fmt: skip
+        self.challenger_refused = Gauge(
+            "convergence_challenger_refused", "1 while the champion answers for a challenger that cannot", registry=of
+        )
+        self.unrecorded = Gauge(
+            "convergence_canary_verdict_unrecorded", "1 while the end of a canary is not on record", registry=of
+        )
+        self.unlogged = Counter(
+            "convergence_exposure_log_lost", "Exposures that could not be logged", registry=of
+        )  # fmt: skip
         self.rows = Counter("convergence_rows", "Rows answered, by whether on defaults", ["degraded"], registry=of)
         self.feature_age = Gauge(
             "convergence_feature_age_seconds", "Since the newest event in the online state", registry=of
@@ -40,7 +58,7 @@ class Metrics:
             ["model_version", "release", "run_id"],
             registry=of,
         )
-        self.canary = Gauge(
+        self.trying = Gauge(
             "convergence_canary_share", "Of the requests that a challenger answers", ["model_version"], registry=of
         )
         self.refused = Gauge("convergence_release_refused", "1 while the newest release does not serve", registry=of)
@@ -53,11 +71,11 @@ class Metrics:
     def told(self, release: Release | None, run_id: str | None, *, refused: bool) -> None:
         """Which release serves now, and the run that made its model."""
         self.serving.clear()
-        self.canary.clear()
+        self.trying.clear()
         if release is not None:
             self.serving.labels(release.model_version, str(release.number), run_id or "unknown").set(1)
         if release is not None and release.canary:
-            self.canary.labels(release.canary["model_version"]).set(release.canary["share"])
+            self.trying.labels(release.canary["model_version"]).set(release.canary["share"])
         self.refused.set(refused)
 
     def answered(self, route: str, status: int, seconds: float) -> None:

@@ -8,9 +8,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 
+from convergence.errors import ModelError
 from convergence.serving.access import Access
 from convergence.serving.limits import problem
 from convergence.serving.metrics import Metrics
+from convergence.serving.reasons import NoReasons, NotExplainable
+from convergence.serving.scoring import NotReady
 
 log = logging.getLogger("convergence.serving")
 
@@ -19,9 +22,15 @@ DESCRIBED = {
     403: "The token's role may not do this",
     404: "No such route, feature view or feature",
     413: "Too many rows, or too long a body",
-    422: "The request is not of the form that the route takes, or its row cannot be scored",
+    422: "The request is not of the form that the route takes, or its row cannot be scored or explained",
     429: "Above the rate of the token",
-    503: "No model can answer",
+    503: "No model can answer, or its reasons cannot be had",
+}
+_FAILURES: dict[type[Exception], tuple[int, str, str]] = {
+    NotReady: (503, "no_model", "see /health, or try again in a moment"),
+    NotExplainable: (422, "not_explainable", "ask without reasons"),
+    NoReasons: (503, "no_reasons", "ask without reasons, or try again in a moment"),
+    ModelError: (422, "not_scorable", "correct the row, or leave it to a person"),
 }
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
@@ -61,6 +70,8 @@ def refusing(app: FastAPI) -> None:
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    for failure in _FAILURES:
+        app.add_exception_handler(failure, _failed)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -73,6 +84,11 @@ async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
     return problem(422, "invalid_request", "; ".join(found), "see /docs for the form, with examples")
+
+
+async def _failed(_: Request, error: Exception) -> Response:
+    status, code, following = next(told for failure, told in _FAILURES.items() if isinstance(error, failure))
+    return problem(status, code, str(error), following)
 
 
 async def _http(_: Request, error: Exception) -> Response:

@@ -11,12 +11,12 @@ import numpy.typing as npt
 from convergence.errors import ConvergenceError
 from convergence.features.keys import microseconds_of, time_of
 from convergence.features.online import OnlineView, Row
-from convergence.observability.context import bind
 from convergence.observability.traces import OFF, Tracer
-from convergence.serving.champion import Champion, Serving
+from convergence.serving.champion import Champion, Serving, Trial
 from convergence.serving.metrics import Metrics, timed
 from convergence.serving.reading import FeatureReader, Vectors
 from convergence.serving.served_log import ServedLog
+from convergence.serving.variants import Variants
 
 
 class NotReady(ConvergenceError):
@@ -41,29 +41,34 @@ class Scoring:
     online: OnlineView
     reader: FeatureReader
     champion: Champion
+    variants: Variants
     metrics: Metrics
     log: ServedLog | None
     now: Callable[[], datetime] = lambda: datetime.now(UTC)
     tracer: Tracer = OFF
-    run_of: Callable[[str], str | None] = lambda model_version: None  # the run that made a model, where it is known
 
     def row(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """A row of the view's source from a request that arrives now."""
         return row_of(given, self.now())
 
-    def score(self, rows: Sequence[Row], request_id: str) -> dict[str, Any]:
-        """Scores of rows, with all that they came from. Raises NotReady where no model is loaded."""
+    def score(self, rows: Sequence[Row], request_id: str, *, reasons: bool = False) -> dict[str, Any]:
+        """Scores of rows, with all that they came from; `reasons`: and why each is what it is.
+
+        Raises NotReady where no model is loaded; NotExplainable or NoReasons where reasons cannot be given.
+        """
         serving = self._serving()
         found = self._vectors(serving.namespace, rows)
-        version = serving.release.model_version
-        bind(model_version=version, run_id=self.run_of(version))
-        with self.tracer.span("model"), timed(self.metrics.model, "run_id"):
-            scores = serving.scorer.score(self._inputs(serving, rows, found.values))
-        about = self._about(serving, found, request_id)
-        self._write(about, rows, found, scores)
+        given = self.variants.answer(
+            serving, request_id, lambda names: self._inputs(names, rows, found.values), reasons=reasons
+        )
+        about = self._about(serving, found, request_id) | {"model_version": given.model_version}
+        self._write(about, rows, found, given.scores)
         key = self.online.view.sequence
-        answers = zip(rows, scores.tolist(), found.hits, strict=True)
-        return {**about, "scores": [{key: row[key], "score": score, "cache_hit": hit} for row, score, hit in answers]}
+        answers = zip(rows, given.scores.tolist(), found.hits, strict=True)
+        scores = [{key: row[key], "score": score, "cache_hit": hit} for row, score, hit in answers]
+        if given.reasons is not None:
+            scores = [{**score, "reasons": why} for score, why in zip(scores, given.reasons, strict=True)]
+        return {**about, "scores": scores}
 
     def features(self, rows: Sequence[Row], names: Sequence[str], request_id: str) -> dict[str, Any]:
         """Features of rows as `score` would use them; names of the view's features."""
@@ -88,6 +93,10 @@ class Scoring:
             problems.append(f"no model: {self.champion.refused or 'none was looked for yet'}")
         elif self.champion.refused:
             problems.append(f"the newest release is refused: {self.champion.refused}")
+        if self.champion.challenger_refused:
+            problems.append(f"the challenger is not tried: {self.champion.challenger_refused}")
+        if self.champion.unrecorded:
+            problems.append(f"the end of the canary is not on record yet: {self.champion.unrecorded}")
         store = self.reader.vectors(serving.namespace if serving else None, [])
         if store.degraded:
             problems.append(f"no features: {store.degraded}")
@@ -95,6 +104,7 @@ class Scoring:
             "usable": serving is not None and store.degraded is None,
             "model_version": serving and serving.release.model_version,
             "release": serving and serving.release.number,
+            "canary": serving and serving.trial and _trial(serving.trial),
             "state": _state(serving and serving.namespace, store),
             "problems": problems,
         }
@@ -116,13 +126,13 @@ class Scoring:
         return found
 
     def _inputs(
-        self, serving: Serving, rows: Sequence[Row], values: npt.NDArray[np.float64]
+        self, names: Sequence[str], rows: Sequence[Row], values: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float32]:
-        """The model's inputs in its own order, shape (rows, inputs): features, and columns of the row itself."""
+        """A model's inputs by their names, shape (rows, inputs): features, and columns of the row itself."""
         place = {name: n for n, name in enumerate(self.online.view.features)}
         columns = [
             values[:, place[name]] if name in place else np.array([row[name] for row in rows], np.float64)
-            for name in serving.scorer.features
+            for name in names
         ]
         return np.column_stack(columns).astype(np.float32)
 
@@ -163,6 +173,11 @@ class Scoring:
                 for row, values, hit, score in zip(rows, found.values.tolist(), found.hits, given, strict=True)
             ]
         )
+
+
+def _trial(trial: Trial) -> dict[str, Any]:
+    canary = trial.canary
+    return {"model_version": canary.challenger, "share": canary.shares["challenger"], "verdict": canary.verdict}
 
 
 def _state(namespace: str | None, found: Vectors) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""What was served, on disk for the parity check: a file of JSON lines a day, written beside the requests.
+"""What was served, on disk for the parity check, and who was asked in a trial: JSON lines, written beside the requests.
 
 A request never waits for it. Where the disk cannot keep up, lines are dropped and counted.
 """
@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 WAITING = 10_000  # lines in memory at most
+
+
+def exposures_of(home: Path, model: str) -> Path:
+    """The folder of the exposure log of a model."""
+    return home / "served" / "exposures" / model
 
 
 class ServedLog:

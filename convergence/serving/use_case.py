@@ -1,6 +1,6 @@
 """What a use case declares to be served: its features, what a request brings, and which model answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pydantic import BaseModel
@@ -12,7 +12,8 @@ from convergence.features.online_updates import OnlineFeatures
 class ServedModel:
     """A model's name, the table of the gate's decisions (valid_from, model_version, onnx, sha256), and its inputs.
 
-    `models`: the table that its versions are committed to; `drift`: that of the verdicts on its inputs and scores.
+    That table may have the trees that reasons come from (`model`, XGBoost JSON). `models`: the table that its versions
+    are committed to; `drift`: that of the verdicts on its inputs and scores.
     """
 
     name: str
@@ -24,9 +25,13 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class ServedUseCase:
-    """A use case with a service of its own; `row` is a row of a request, its fields columns of the view's source."""
+    """A use case with a service of its own.
+
+    `row` is a row of a request, its fields columns of the view's source; `words` say what a feature is, for reasons.
+    """
 
     name: str
     features: OnlineFeatures
     row: type[BaseModel]
     model: ServedModel
+    words: Mapping[str, str]

@@ -29,7 +29,7 @@ PARAMETERS = {"max_depth": 3, "eta": 0.05, "subsample": 0.8, "colsample_bytree":
 FALSE_POSITIVES = 0.005
 RESAMPLED = "10m"  # stretches of time that are drawn together: two days are too few to draw days
 
-# Figures of others on the whole file; none gives its code's random state, most no interval.
+# Figures of others, on the whole file.
 PUBLISHED = (
     ("XGBoost, tuned: first 80 % by time, last 20 % once (75 frauds)", 0.805, 0.966),
     ("XGBoost: 60/20/20 % by time (75 frauds), 95 % 0.692 to 0.870", 0.790, 0.981),

@@ -104,4 +104,5 @@ TransactionFeatures = feature_contract(
     TRANSACTION_FEATURES, "TransactionFeatures", _Kept, {"transactions": Transaction, "labels": KnownLabel}
 )
 
+DESCRIPTIONS = {name: column.description or name for name, column in TransactionFeatures.to_schema().columns.items()}
 MODEL_INPUT = ("amount", *(f for f in TRANSACTION_FEATURES.features if f != "customer_genuine_mean_30d"))

@@ -14,7 +14,7 @@ from convergence.models import explanation, promotions, release_log, stored
 from convergence.versions.audit import AuditLog
 from convergence_assets.fraud.arrivals import LAST_DAY
 from convergence_assets.fraud.contracts import FraudAlert, FraudChampion, FraudScore
-from convergence_assets.fraud.feature_views import TransactionFeatures
+from convergence_assets.fraud.feature_views import DESCRIPTIONS
 from convergence_assets.fraud.release import RELEASABLE
 from convergence_assets.partitions import daily
 from resources.lake import lake_asset
@@ -109,13 +109,12 @@ def alerts(features: pl.DataFrame, scores: pl.DataFrame, champions: pl.DataFrame
             f"{by}, expected {champion}: materialize fraud/fraud_scores of that day again"
         )
     raised = features.join(issued.filter(pl.col("score") >= pl.col("threshold")), on=["event_date", "transaction_id"])
-    words = {name: column.description or name for name, column in TransactionFeatures.to_schema().columns.items()}
     parts = [pl.DataFrame(schema=schema_of(FraudAlert))]
     for (version,), rows in raised.partition_by("model_version", as_dict=True).items():
         explained = explanation.explain(trees[version], rows, nthread=2)
         reasons = explanation.top(explained)
         part = rows.with_columns(
-            reasons=pl.Series([explanation.in_words(row, words) for row in reasons]),
+            reasons=pl.Series([explanation.in_words(row, DESCRIPTIONS) for row in reasons]),
             contributions=pl.Series([json.dumps([_named(*reason) for reason in row]) for row in reasons]),
             base=pl.lit(explained.base),
             additivity_error=pl.Series(explained.error),

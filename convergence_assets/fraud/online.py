@@ -20,7 +20,7 @@ from convergence.serving.parity import ParityBroken, differences, served_lines
 from convergence.serving.use_case import ServedModel, ServedUseCase
 from convergence_assets.fraud.arrivals import TOPIC
 from convergence_assets.fraud.contracts import KnownLabel, Time, Transaction
-from convergence_assets.fraud.feature_views import MODEL_INPUT, TRANSACTION_FEATURES
+from convergence_assets.fraud.feature_views import DESCRIPTIONS, MODEL_INPUT, TRANSACTION_FEATURES
 from convergence_assets.fraud.features import label_rows, labels_as_known, transaction_rows
 from resources.keys import key_of
 from resources.lake import lake_asset
@@ -59,6 +59,7 @@ SERVED = ServedUseCase(
     model=ServedModel(
         "fraud_model", "fraud/fraud_promotions", MODEL_INPUT, models="fraud/fraud_model", drift="fraud/drift"
     ),
+    words=DESCRIPTIONS,
 )
 
 

@@ -1,5 +1,6 @@
 """The arrival sensor over a real drop folder and lake, and the landing that it asks for."""
 
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -185,3 +186,12 @@ def test_a_bad_message_is_set_aside_and_the_others_land(platform: Platform) -> N
     (summary,) = (e for e in result.get_asset_check_evaluations() if not e.passed)
     assert summary.severity is dg.AssetCheckSeverity.WARN
     assert summary.metadata["rows_rejected"].value == 1
+
+
+def test_a_landing_is_the_trace_of_its_run(platform: Platform, tmp_path: Path) -> None:
+    platform.resources["lake"] = LakeIOManager(root=platform.lake.root, traces=str(tmp_path / "traces"))
+    platform.drop(WIND, "a.csv", 1, 2)
+    result = platform.land(WIND)
+    (span,) = [json.loads(line) for file in (tmp_path / "traces").iterdir() for line in file.read_text().splitlines()]
+    assert span["context"]["trace_id"] == f"0x{result.run_id.replace('-', '')}"
+    assert (span["name"], span["attributes"]["messages"]) == ("materialize weather/raw_wind", 2)

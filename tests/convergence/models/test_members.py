@@ -163,7 +163,7 @@ def test_scaled_features_are_finite_and_centred_whatever_the_tails() -> None:
 def test_contributions_add_up_to_the_log_odds() -> None:
     model = fitted("trees")
     assert isinstance(model, boosting.Trees)
-    found = boosting.contributions(model.model, odd())
+    found = model.contributions(odd())
     np.testing.assert_allclose(found.sum(axis=1), model.margins(odd()), atol=1e-4)
 
 

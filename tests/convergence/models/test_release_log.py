@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from convergence.errors import ModelError
 from convergence.lake.store import open_store
+from convergence.models.kept import onnx, trees
 from convergence.models.promotions import champion_as_of
 from convergence.models.releasable import Candidate, Span
 from convergence.models.release_log import (
     end_canary,
     newest,
-    onnx,
     previous,
     promote,
     released,
@@ -27,6 +27,7 @@ from convergence.models.release_log import (
     start_canary,
 )
 from convergence.models.releases import Release
+from convergence.models.trials import tried
 from convergence.versions.audit import AuditLog
 
 NAME = "fraud_model"
@@ -242,6 +243,39 @@ def test_the_end_of_a_canary_is_put_on_record_once(log: AuditLog) -> None:
         ended = end_canary(log, NAME, "v2", actor="canary", reason="12 of 40 requests failed")
         assert (ended.model_version, ended.canary, ended.number) == ("v1", None, 3)
     assert [e.action for e in log.entries()] == ["promote", "canary", "canary_end"]
+
+
+def test_the_end_of_a_canary_leaves_a_later_one_of_the_same_version(log: AuditLog) -> None:
+    after(log, "v1")
+    first = start_canary(log, NAME, same_view("v2"), 0.05, **WHO)
+    end_canary(log, NAME, "v2", **WHO)
+    again = start_canary(log, NAME, same_view("v2"), 0.05, **WHO)
+    assert end_canary(log, NAME, "v2", release=first.number, **WHO) == again
+    assert end_canary(log, NAME, "v2", release=again.number, **WHO).canary is None
+
+
+def test_the_newest_canary_is_found_with_what_ended_it(log: AuditLog) -> None:
+    with pytest.raises(ModelError, match="no challenger was ever tried"):
+        tried(after(log, "v1"), NAME)
+    first = start_canary(log, NAME, same_view("v2"), 0.05, **WHO)
+    release, begun, ended = tried(log, NAME)
+    assert (release, begun.number, ended) == (first, first.number, None)
+    promote(log, NAME, same_view("v2"), SPAN, **WHO)
+    start_canary(log, NAME, same_view("v1"), 0.1, **WHO)
+    assert tried(log, NAME)[0].canary == {"model_version": "v1", "sha256": same_view("v1").sha256, "share": 0.1}
+    _, _, ended = tried(log, NAME, first.number)
+    assert ended is not None
+    assert (ended.action, ended.detail["release"]["model_version"]) == ("promote", "v2")
+    with pytest.raises(ModelError, match="release 1 of fraud_model tried none"):
+        tried(log, NAME, 1)
+
+
+def test_the_trees_of_a_released_model_are_kept_with_it(log: AuditLog) -> None:
+    made = candidate("v2")
+    promote(log, NAME, replace(made, row=made.row.with_columns(model=pl.lit("{}"))), SPAN, **WHO)
+    assert trees(log.store, made.sha256) == "{}"
+    after(log, "v3")
+    assert trees(log.store, candidate("v3").sha256) is None
 
 
 def test_a_canary_that_is_promoted_is_none_any_more(log: AuditLog) -> None:

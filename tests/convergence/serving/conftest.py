@@ -1,11 +1,13 @@
 """The small world that is served: landed history, and a champion."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from convergence.lake.tables import Lake
 from tests.convergence.serving.service import decided, model
+from tests.convergence.serving.trials import House, serving_house
 from tests.convergence_assets.fraud.streams import history, landed
 
 
@@ -16,3 +18,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Lake, Path]:
     landed(lake, home / "inbox", "history", history())
     decided(lake, model())
     return lake, home
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with serving_house(tmp_path_factory.mktemp("home")) as house:
+        yield house

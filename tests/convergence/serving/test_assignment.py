@@ -4,12 +4,14 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.integrate import dblquad
 
 from convergence.errors import SettingsError
-from convergence.serving.assignment import Exposure, assign, sample_ratio_p, units_by_variant
+from convergence.serving.assignment import Exposure, assign, sample_ratio_p
 
 UNITS = [str(n) for n in range(20_000)]
 HALVES = {"a": 0.5, "b": 0.5}
@@ -21,7 +23,7 @@ def split(shares: dict[str, float], salt: str = "s") -> dict[str, int]:
 
 
 def exposure(unit: str, variant: str) -> Exposure:
-    return Exposure("trial", unit, variant, "2018-08-01T00:00:00+00:00", HALVES)
+    return Exposure("trial", unit, variant, "2018-08-01T00:00:00+00:00", HALVES, "answered", 0.001, 0.1)
 
 
 def test_another_process_assigns_alike() -> None:
@@ -73,9 +75,23 @@ def test_a_variant_that_there_should_not_be_is_a_broken_split() -> None:
     assert sample_ratio_p({"a": 50, "b": 50, "c": 1}, HALVES) == 0
 
 
-def test_a_unit_counts_once_for_each_variant_that_it_got() -> None:
-    log = [exposure("1", "a"), exposure("1", "a"), exposure("2", "b"), exposure("1", "b")]
-    assert units_by_variant(log) == {"a": 1, "b": 2}
+def test_a_split_is_called_broken_in_one_of_a_thousand_trials_at_most_however_often_it_is_looked_at() -> None:
+    """And so it may be where a guard ends the trial because of what was seen, as a chi-squared test may not."""
+    random, shares = np.random.default_rng(3), {"a": 0.05, "b": 0.95}
+    treated = (random.random((2_000, 2_000)) < 0.05).cumsum(axis=1)
+    ever = 0
+    for run in treated:
+        alarming = [n for n in range(1, 2_000, 7) if abs(run[n - 1] - n * 0.05) > 2 * (n * 0.0475) ** 0.5]
+        ever += any(sample_ratio_p({"a": int(run[n - 1]), "b": n - int(run[n - 1])}, shares) < 0.001 for n in alarming)
+    assert ever <= 2
+
+
+def test_the_split_of_three_variants_is_weighed_as_that_of_two_is() -> None:
+    """Against the definition: the mixture of all splits, integrated over the simplex."""
+    counts, shares = {"a": 7, "b": 2, "c": 1}, {"a": 0.2, "b": 0.4, "c": 0.4}
+    likelihood = dblquad(lambda y, x: x**7 * y**2 * (1 - x - y), 0, 1, 0, lambda x: 1 - x)[0] * 2
+    null = 0.2**7 * 0.4**2 * 0.4
+    assert sample_ratio_p(counts, shares) == pytest.approx(null / likelihood)
 
 
 def test_an_exposure_is_one_line() -> None:

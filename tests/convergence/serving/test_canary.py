@@ -7,11 +7,14 @@ from itertools import count
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.special import expit, logit
 
 from convergence.lake.tables import Lake
 from convergence.models.release_log import end_canary, newest, promote, start_canary
 from convergence.models.releases import Release
-from convergence.serving.canary import Canary, Guards, Score
+from convergence.serving.canary import Canary, Guards, Score, distance
 from convergence.versions.audit import AuditLog
 from tests.convergence.models.releasing import FRAUD, make
 
@@ -30,6 +33,16 @@ def good(random: np.random.Generator) -> float:
 
 def another_good_one(random: np.random.Generator) -> float:
     return float(random.beta(0.25, 22))
+
+
+def a_little_higher(random: np.random.Generator) -> float:
+    """Every score by a quarter in its odds: hardly one agrees, and every decision does."""
+    return float(expit(logit(crowded(random)) + 0.25))
+
+
+def crowded(random: np.random.Generator) -> float:
+    """As scores of fraud are: nearly all of them within a few per cent of each other."""
+    return float(random.normal(0.0016, 2e-5)) if random.random() < 0.99 else good(random)
 
 
 def raising(random: np.random.Generator) -> float:
@@ -118,6 +131,46 @@ def test_a_good_challenger_stays_and_answers_its_share(challenger: Model) -> Non
         verdicts.append(canary.verdict)
     assert verdicts == [None] * 10
     assert 0.04 < answered / 30_000 < 0.06
+
+
+def test_a_challenger_that_differs_a_little_in_every_score_stays() -> None:
+    canary = Canary(release(), Guards(slow=1))
+    for _ in service(canary, a_little_higher, 5_000, champion=crowded):
+        pass
+    assert canary.verdict is None
+
+
+SCORES = st.lists(st.sampled_from([0.0, 0.001, 0.01, 0.0125, 0.2, 0.5, 0.6, 1.0]), min_size=1, max_size=12)
+
+
+@given(one=SCORES, other=SCORES)
+def test_without_slack_the_distance_is_that_of_kolmogorov_and_smirnov(one: list[float], other: list[float]) -> None:
+    apart = [abs((np.array(one) <= x).mean() - (np.array(other) <= x).mean()) for x in [*one, *other]]
+    assert distance(one, other, 0) == pytest.approx(max(apart))
+
+
+@given(one=SCORES, other=SCORES, slack=st.sampled_from([0.1, 0.5, 3.0]))
+def test_the_slack_lets_scores_move(one: list[float], other: list[float], slack: float) -> None:
+    """The largest lead that one has over the other in scores up to a limit, the other's limit moved up by the slack."""
+    odds = [logit(np.clip(scores, 1e-9, 1 - 1e-9)) for scores in (one, other)]
+
+    def most(first: np.ndarray, second: np.ndarray) -> float:
+        return max((first <= limit).mean() - (second <= limit + slack).mean() for limit in first)
+
+    assert distance(one, other, slack) == pytest.approx(max(most(*odds), most(*reversed(odds))))
+
+
+def test_who_was_asked_is_told_until_the_verdict_with_what_came_of_it() -> None:
+    canary, told = Canary(release(share=0.5), GUARDS), []
+    random = np.random.default_rng(0)
+    for number in range(200):
+        canary.answer(str(number), scorer(good, random), scorer(raising, random), told.append)
+    assert len(told) < 100
+    assert [e.unit for e in told] == [str(n) for n in range(len(told))]
+    assert {(e.variant, e.outcome, e.score is None) for e in told} == {
+        ("champion", "answered", False), ("challenger", "failed", True),
+    }  # fmt: skip
+    assert {e.experiment for e in told} == {"fraud_model/3"}
 
 
 def test_a_challenger_is_not_blamed_for_what_happens_to_both() -> None:

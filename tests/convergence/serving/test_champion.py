@@ -7,7 +7,7 @@ import pytest
 from convergence.errors import LakeError, ModelError
 from convergence.models.releases import Release
 from convergence.models.stored import Scorer, load
-from convergence.serving.champion import Champion
+from convergence.serving.champion import Champion, Trial
 from tests.convergence.serving.service import model, sha256
 
 FEATURES = ("a", "b")
@@ -28,7 +28,9 @@ class World:
         self.namespace: str | None = "view/print/1"
         self.blobs = dict(BLOBS)
         self.loads = 0
-        self.champion = Champion(self.released, self.load, lambda: self.namespace, "print")
+        self.broken: Exception | None = None
+        self.ended: list[tuple[int, str]] = []
+        self.champion = Champion(self.released, self.load, lambda: self.namespace, "print", self.end)
 
     def released(self) -> Release | None:
         return self.release
@@ -36,6 +38,11 @@ class World:
     def load(self, release: Release) -> Scorer:
         self.loads += 1
         return load(self.blobs[release.sha256], sha256=release.sha256, features=FEATURES)
+
+    def end(self, release: Release, reason: str) -> None:
+        if self.broken:
+            raise self.broken
+        self.ended.append((release.number, reason))
 
     def look(self) -> str | None:
         self.champion.refresh()
@@ -101,7 +108,7 @@ def test_a_model_that_answers_no_probability_is_refused() -> None:
 
     world = World()
     world.look()
-    champion = Champion(lambda: release(BETTER, 2), lambda _: Wrong(), lambda: None, "print")
+    champion = Champion(lambda: release(BETTER, 2), lambda _: Wrong(), lambda: None, "print", world.end)
     champion.serving = world.champion.serving
     champion.refresh()
     assert champion.serving.release.number == 1  # pyright: ignore[reportOptionalMemberAccess]
@@ -137,7 +144,7 @@ def test_a_new_namespace_is_followed_without_loading_the_model_again() -> None:
 def test_a_source_that_cannot_be_read_changes_nothing_and_is_read_again() -> None:
     world = World()
     world.look()
-    broken = Champion(world.released, world.load, lambda: None, "print")
+    broken = Champion(world.released, world.load, lambda: None, "print", world.end)
 
     def failing(_: Release) -> Scorer:
         raise LakeError("the bucket does not answer")
@@ -168,3 +175,112 @@ def test_a_damaged_record_leaves_the_champion() -> None:
     world.champion._released = damaged
     assert world.look() == "v1"
     assert world.champion.refused == "not a release record"
+
+
+def trying(number: int = 2, blob: bytes = BETTER) -> Release:
+    return release(GOOD, number, canary={"model_version": "next", "sha256": sha256(blob), "share": 0.5})
+
+
+def verdict(world: World) -> None:
+    """Let the guards find that the challenger fails."""
+    canary = trial(world).canary
+    for _ in range(50):
+        canary.observe("challenger", 0.0, error=RuntimeError("out of memory"))
+        canary.observe("champion", 0.0, 0.1)
+
+
+def trial(world: World) -> Trial:
+    serving = world.champion.serving
+    assert serving is not None
+    assert serving.trial is not None
+    return serving.trial
+
+
+def test_a_challenger_is_loaded_beside_the_champion_by_its_own_hash_and_kept_while_it_is_tried() -> None:
+    world = World()
+    world.release = trying()
+    assert world.look() == "v2"
+    first = trial(world)
+    assert (first.scorer.sha256, first.canary.challenger, first.canary.shares["challenger"]) == (
+        sha256(BETTER), "next", 0.5,
+    )  # fmt: skip
+    world.namespace = "view/print/2"
+    world.look()
+    assert trial(world) is first
+    world.release = release(GOOD, 3)
+    world.look()
+    assert world.champion.serving.trial is None  # pyright: ignore[reportOptionalMemberAccess]
+
+
+@pytest.mark.parametrize("damage", REFUSED)
+def test_a_challenger_that_is_not_the_one_released_is_refused_once_and_the_champion_serves_all(damage: str) -> None:
+    world = World()
+    world.blobs[sha256(BETTER)] = REFUSED[damage][0](BETTER)
+    world.release = trying()
+    assert [world.look(), world.look()] == ["v2", "v2"]
+    assert world.champion.serving.trial is None  # pyright: ignore[reportOptionalMemberAccess]
+    assert "expected sha256" in str(world.champion.challenger_refused)
+    assert world.champion.refused is None
+    assert world.loads == 2
+    world.release = release(GOOD, 3)
+    world.look()
+    assert world.champion.challenger_refused is None
+
+
+def test_a_challenger_that_cannot_be_read_now_is_tried_as_soon_as_it_can_be() -> None:
+    world = World()
+    world.release = trying()
+    blob = world.blobs.pop(sha256(BETTER))
+    world.look()
+    assert world.champion.challenger_refused is not None
+    world.blobs[sha256(BETTER)] = blob
+    world.look()
+    assert trial(world).canary.challenger == "next"
+    assert world.champion.challenger_refused is None
+
+
+def test_a_verdict_is_put_on_record_once() -> None:
+    world = World()
+    world.release = trying()
+    world.look()
+    assert world.ended == []
+    verdict(world)
+    world.look()
+    world.look()
+    ((number, reason),) = world.ended
+    assert number == 2
+    assert "answers of next failed" in reason
+
+
+def test_a_verdict_that_cannot_be_recorded_is_tried_again_and_said_meanwhile() -> None:
+    world = World()
+    world.release = trying()
+    world.look()
+    verdict(world)
+    world.broken = OSError("disk full")
+    assert [world.look(), world.look()] == ["v2", "v2"]
+    assert world.champion.unrecorded == "disk full"
+    world.broken = None
+    world.look()
+    assert (len(world.ended), world.champion.unrecorded) == (1, None)
+
+
+def test_a_verdict_of_the_last_moment_is_recorded_when_the_server_stops() -> None:
+    world = World()
+    world.release = trying()
+    world.look()
+    verdict(world)
+    world.champion.stop()
+    assert len(world.ended) == 1
+
+
+def test_a_verdict_holds_when_an_old_record_comes_back() -> None:
+    world = World()
+    world.release = trying()
+    world.look()
+    verdict(world)
+    world.release = release(GOOD, 3)
+    world.look()
+    world.release = trying()
+    world.look()
+    assert trial(world).canary.verdict is not None

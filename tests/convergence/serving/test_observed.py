@@ -25,12 +25,14 @@ from redis import Redis
 import resources.environments
 from convergence.cli.serve import composed
 from convergence.features.online_store import OnlineStore
+from convergence.lake.contracts import schema_of
 from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import Lake
 from convergence.observability.logs import log_beside
 from convergence.observability.traces import Tracer, tracer
 from convergence.serving.access import Access
 from convergence_assets.fraud.arrivals import DAILY
+from convergence_assets.fraud.monitoring_contracts import FraudDrift
 from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
 from resources.environments import ROOT, Settings
 from resources.lake import LakeIOManager, lake_asset
@@ -58,17 +60,12 @@ def fraud_model() -> pl.DataFrame:
 def drifted(lake: Lake) -> None:
     """Two judged days: a feature that was stable has drifted on the newer one, another has left."""
     for day, verdict, psi in ((5, "stable", 0.01), (6, "drift", 0.7)):
-        frame = pl.DataFrame(
-            {
-                "event_date": [date(2018, 5, day)] * 2,
-                "feature": ["amount", "hour"],
-                "window_days": [7, 7],
-                "psi": [psi, None],
-                "ks": [psi / 2, None],
-                "verdict": [verdict, "drift"],
-            },
-            schema_overrides={"window_days": pl.Int64, "psi": pl.Float64, "ks": pl.Float64},
-        )
+        shared = {"event_date": date(2018, 5, day), "window_days": 7}
+        rows = [
+            shared | {"feature": "amount", "psi": psi, "ks": psi / 2, "verdict": verdict},
+            shared | {"feature": "hour", "psi": None, "ks": None, "verdict": "drift"},
+        ]
+        frame = pl.DataFrame(rows, schema=schema_of(FraudDrift))
         key = f"2018-05-{day:02}"
         made = build_manifest({key: frame}, "replace", Provenance("test", ""))
         lake.replace(SERVED.model.drift, {key: frame}, made, lake.open(SERVED.model.drift))

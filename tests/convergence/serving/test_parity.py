@@ -21,7 +21,9 @@ from convergence.serving.champion import Champion
 from convergence.serving.metrics import Metrics
 from convergence.serving.parity import ParityBroken, differences, served_lines
 from convergence.serving.reading import FeatureReader
+from convergence.serving.reasons import Reasons
 from convergence.serving.scoring import Scoring
+from convergence.serving.variants import Variants
 from convergence_assets.fraud.online import FEATURES, parity
 from tests.convergence.redis_servers import redis_server
 from tests.convergence_assets.fraud.streams import CUT, batch, history, landed, live
@@ -67,8 +69,11 @@ def served(lake: Lake, redis: Redis, online: OnlineView = FEATURES.online) -> Co
     redis.flushall()
     store, log = OnlineStore(redis, online.layout), Collected()
     fill(lake, replace(FEATURES, online=online), store)
-    champion = Champion(lambda: None, lambda _: None, store.newest, online.layout.fingerprint)  # pyright: ignore
-    scoring = Scoring("fraud", online, FeatureReader(online, store), champion, Metrics(), log)  # pyright: ignore
+    nothing: Any = lambda *_: None  # noqa: E731
+    champion = Champion(nothing, nothing, store.newest, online.layout.fingerprint, nothing)
+    metrics = Metrics()
+    variants = Variants(Reasons(nothing, {}), metrics, None)
+    scoring = Scoring("fraud", online, FeatureReader(online, store), champion, variants, metrics, log)  # pyright: ignore
     for n, row in enumerate(asked(lake)):
         scoring.features([row], [], f"request-{n}")
     return Collected(line | {"fingerprint": FEATURES.online.layout.fingerprint} for line in log)

@@ -7,9 +7,11 @@ import pytest
 from scipy.integrate import quad
 from scipy.special import gammaln, logsumexp
 
+from convergence.serving.assignment import assign, sample_ratio_p
 from convergence.serving.sequential import SequentialTest, log_evidence
 
 USERS, ALPHA = 20_000, 0.05
+HALVES = {"a": 0.5, "b": 0.5}
 
 
 def p_values(treated: np.ndarray, event: np.ndarray, share: float) -> np.ndarray:
@@ -52,6 +54,19 @@ def test_equal_variants_raise_a_false_alarm_in_less_than_5_of_100_runs_looked_at
     runs = 300
     alarms = int((simulated(runs, (rate, rate), share, seed=7) <= ALPHA).sum())
     assert alarms <= ALPHA * runs
+
+
+def test_20_000_users_assigned_by_hash_without_any_difference_are_split_evenly_and_raise_no_more_alarms() -> None:
+    """The same with the assignment as it is: 20 experiments over the same users, of whom the same ones convert."""
+    users = [f"user-{n}" for n in range(USERS)]
+    event = np.random.default_rng(11).random(USERS) < 0.05
+    alarms, broken = 0, 0
+    for experiment in range(20):
+        treated = np.array([assign(user, HALVES, salt=f"aa/{experiment}") == "a" for user in users])
+        alarms += int(p_values(treated[None], event[None], 0.5)[0] <= ALPHA)
+        broken += sample_ratio_p({"a": int(treated.sum()), "b": int((~treated).sum())}, HALVES) < 0.001
+    assert alarms <= ALPHA * 20
+    assert broken == 0
 
 
 def test_a_fixed_test_looked_at_all_the_time_would_not_keep_that_promise() -> None:

@@ -132,6 +132,8 @@ def test_the_page_of_the_api_has_examples(port: int) -> None:
     schema = ask(port, "GET", "/openapi.json")[1]
     assert set(schema["paths"]) == {SCORE, GET, "/health", "/metrics"}
     assert schema["components"]["schemas"]["TransactionToScore"]["properties"]["amount"]["examples"] == [57.16]
+    assert schema["components"]["schemas"]["ScoreRequest"]["properties"]["reasons"]["examples"] == [True]
+    assert "terminal_fraud_rate_7d" in schema["components"]["schemas"]["Reason"]["properties"]["feature"]["examples"]
     assert ask(port, "GET", "/docs")[0] == 200
 
 

@@ -152,7 +152,7 @@ def test_the_reasons_are_those_of_the_model_that_issued_the_score() -> None:
         features = days(row["event_date"], row["event_date"]).filter(pl.col("transaction_id") == row["transaction_id"])
         trees = champion(FIRST, row["model_version"])["model"]
         values = boosting.values_of(features.select(FEATURES))
-        odds = float(boosting.contributions(trees, values).sum())
+        odds = float(boosting.Trees(trees).contributions(values).sum())
         assert odds == pytest.approx(np.log(row["score"] / (1 - row["score"])), abs=1e-4)
 
 
@@ -167,8 +167,8 @@ def test_a_missing_value_is_called_missing() -> None:
 
 
 def test_reasons_that_do_not_add_up_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = boosting.contributions
-    monkeypatch.setattr(boosting, "contributions", lambda *a, **k: whole(*a, **k) + 1e-3)
+    whole = boosting.Trees.contributions
+    monkeypatch.setattr(boosting.Trees, "contributions", lambda *a: whole(*a) + 1e-3)
     with pytest.raises(ModelError, match="miss their log odds by up to"):
         raised()
 
