@@ -199,7 +199,9 @@ def score_performance(
     Grain: week, named by the day on which its last label was known. The baseline is what the gate measured of the
     champion before it served; a loss above the limit that is no chance calls for retraining.
     """
-    scores, known, promotions = fraud_scores.collect(), labels.collect(), fraud_promotions.collect()
+    scores = fraud_scores.select("event_date", "transaction_id", "score", "model_version").collect()
+    known = labels.select("event_date", "transaction_id", "customer_id", "label_time", "is_fraud").collect()
+    promotions = fraud_promotions.select("challenger_version", "gate_average_precision").collect()
     weeks = [date.fromisoformat(key) for key in context.partition_keys]
     return pl.DataFrame(
         [performance_row(scores, known, promotions, week) for week in weeks], schema=schema_of(FraudScorePerformance)

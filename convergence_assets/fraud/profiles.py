@@ -80,7 +80,7 @@ def feature_profiles(transaction_features: pl.LazyFrame) -> pl.DataFrame:
     Grain: feature and day. Profiles of days add up to the profile of any window, exactly; see
     `convergence/monitoring/profiles.py`.
     """
-    return feature_profile_rows(transaction_features.collect())
+    return feature_profile_rows(transaction_features.select("event_date", *MODEL_INPUT).collect())
 
 
 @lake_asset(
@@ -96,7 +96,7 @@ def score_profiles(fraud_scores: pl.LazyFrame) -> pl.DataFrame:
 
     Grain: model and day. Says too which champion scored the day.
     """
-    return score_profile_rows(fraud_scores.collect())
+    return score_profile_rows(fraud_scores.select("event_date", "model_version", "model_as_of", "score").collect())
 
 
 @lake_asset(
@@ -115,4 +115,5 @@ def score_references(fraud_promotions: pl.LazyFrame, transaction_features: pl.La
 
     Grain: week. What issued scores are held against: the champion's own scores of the newest labelled week.
     """
-    return score_reference_rows(fraud_promotions.collect(), transaction_features.collect())
+    features = transaction_features.select("event_date", *MODEL_INPUT).collect()
+    return score_reference_rows(fraud_promotions.collect(), features)

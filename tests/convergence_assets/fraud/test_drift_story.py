@@ -34,7 +34,7 @@ from tests.resources.readings import range_tags
 WEEK, NEXT_WEEK, SHIFTED = "2018-07-18", "2018-07-25", date(2018, 7, 25)
 WHO = {"actor": "test", "reason": "the story"}
 ALARM = dg.AssetCheckKey(dg.AssetKey(["fraud", "drift"]), "drift")
-NO_EXPERIMENTS = dg.ResourceDefinition.hardcoded_resource(SimpleNamespace(log=lambda *_, **__: "none"))
+NO_EXPERIMENTS = dg.ResourceDefinition.hardcoded_resource(SimpleNamespace(log=lambda *_, **__: None))
 honest = training.fit
 
 
@@ -135,19 +135,19 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A released champion that serves on in the next week, because its challenger was refused; then a shifted day."""
     features, labels = world(days=116)
     with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+        patch.setattr(training, "ROUNDS", 20)
         house = House(tmp_path_factory.mktemp("lived_in") / "lake", instance)
         tripled = pl.when(event_date=SHIFTED).then(pl.col("amount") * 3).otherwise("amount")
         house.put("transaction_features", features.with_columns(amount=tripled))
         house.put("labels", labels)
-        quick = json.dumps({**training.PARAMETERS, "rounds": 20})
-        searched = pl.DataFrame({"event_date": [date.fromisoformat(key) for key in SEARCHED.get_partition_keys()]})
-        house.put("fraud_parameters", searched.with_columns(parameters=pl.lit(quick)))
+        in_use = json.dumps(training.in_use())
+        house.put("fraud_parameters", pl.DataFrame({"event_date": [date(2018, 7, 11)], "parameters": [in_use]}))
         for week, fit in ((WEEK, honest), (NEXT_WEEK, poisoned)):
             patch.setattr(training, "fit", fit)
             house.make("fraud_model", week)
             house.make("fraud_promotions", week)
-        for table in ("fraud_champions", "fraud_scores"):
-            house.make(table, WEEK, NEXT_WEEK)
+        for issued in ("fraud_champions", "fraud_scores"):
+            house.make(issued, WEEK, NEXT_WEEK)
         first = house.lake.scan("fraud/fraud_model").sort("event_date").collect()["model_version"][0]
         candidate, span = RELEASABLE.candidate(house.lake, first), RELEASABLE.span(house.lake)
         release_log.promote(house.log, RELEASABLE.name, candidate, span, **WHO)
@@ -157,6 +157,7 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def house(lived_in: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> House:
     """A copy of it, where the monitoring has followed and the check has failed."""
+    monkeypatch.setattr(training, "ROUNDS", 20)
     monkeypatch.setattr(training, "fit", honest)
     shutil.copytree(lived_in, tmp_path / "lake")
     house = House(tmp_path / "lake", instance)
