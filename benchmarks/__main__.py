@@ -1,13 +1,11 @@
-"""`python -m benchmarks [--quick] [section ...]`: prints ratios; a full run also writes docs/benchmarks.md."""
+"""`python -m benchmarks [--quick] [section ...]`: prints ratios; measured in full, they go to docs/benchmarks.md."""
 
 import argparse
 import os
 import platform
-import shlex
+import re
 import subprocess
-import sys
 from datetime import UTC, datetime
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing import get_context
 from pathlib import Path
@@ -36,29 +34,29 @@ HEADER = "| case | ours: wall (CPU) | reference: wall (CPU) | wall ratio (min-ma
 
 
 def main() -> None:
-    """Measure, print, and write the report when everything was measured in full."""
+    """Measure, print, and write what was measured in full."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("sections", nargs="*", choices=[[], *SECTIONS], help="default: all")
     parser.add_argument("--quick", action="store_true", help="1 M rows and fewer repetitions")
     arguments = parser.parse_args()
-    began = load()
-    print(*(machine := about()), sep="\n", end="\n\n")
+    print(*about(), sep="\n", end="\n\n")
     done = []
     # A process each: a section must not find the heap and the threads that another has left.
     with get_context("spawn").Pool(1, maxtasksperchild=1) as fresh:
-        for section in fresh.imap(partial(measured, quick=arguments.quick), arguments.sections or SECTIONS):
-            done.append(section)
-            print(text(section), end="\n\n", flush=True)
+        for name in arguments.sections or SECTIONS:
+            began = load()
+            done.append(section := fresh.apply(measured, (name,), {"quick": arguments.quick}))
+            print(measurement := text(section, began), end="\n\n", flush=True)
+            if not arguments.quick:
+                REPORT.write_text(replaced(REPORT.read_text(), section.title, measurement))
     missed = [row.case for section in done for row in section.rows if row.met is False]
-    print(f"load {began} before, {load()} after; goals missed: {', '.join(missed) or 'none'}")
-    if not arguments.quick and not arguments.sections:
-        REPORT.write_text(report(done, machine, began))
-        print(f"written: {REPORT.relative_to(Path.cwd())}")
+    print(f"goals missed: {', '.join(missed) or 'none'}")
 
 
-def text(section: Section) -> str:
-    """A section as a Markdown table."""
-    lines = [f"## {section.title}", "", section.protocol]
+def text(section: Section, began: str) -> str:
+    """A section as a Markdown table; `began`: the load average before it."""
+    when = f"Measured {datetime.now(UTC):%Y-%m-%d %H:%M} UTC at {revision()}, load {began} before."
+    lines = [f"## {section.title}", "", section.protocol, "", when]
     lines += ["", HEADER, "|---|---|---|---|---|---|---|"] if section.rows else []
     for row in section.rows:
         verdict = {None: "", True: "met", False: "**missed**"}[row.met]
@@ -73,9 +71,6 @@ def about() -> list[str]:
         f"- machine: {os.cpu_count()} cores, {memory:.0f} GiB, {platform.platform()}",
         f"- Python {platform.python_version()}",
         f"- versions: {', '.join(f'{name} {installed(name)}' for name in LIBRARIES)}",
-        f"- revision: {revision()}",
-        f"- date: {datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
-        f"- command: `{shlex.join(['python', '-m', 'benchmarks', *sys.argv[1:]])}`",
     ]
 
 
@@ -87,22 +82,18 @@ def installed(library: str) -> str:
         return "not installed"
 
 
-def report(sections: list[Section], machine: list[str], began: str) -> str:
-    """The page that a full run writes."""
-    return "\n".join(
-        [
-            "# Benchmarks",
-            "",
-            "Written by `python -m benchmarks`; not edited by hand. Ours and the reference run in turns in one "
-            "process, a new one for each section. Times are medians; ratios are of medians, with the least and "
-            "greatest ratio of a pair. Ratios carry over to other machines, seconds do not.",
-            "",
-            *machine,
-            f"- load average: {began} before, {load()} after",
-            "",
-            *(text(section) + "\n" for section in sections),
-        ]
+def replaced(page: str, title: str, measurement: str) -> str:
+    """The page with a section replaced, or added at the end, and with what is installed now at its beginning."""
+    sections = dict(re.findall(r"^## ([^\n]+)\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL))
+    sections[title] = measurement.split("\n", 1)[1]
+    intro = (
+        "Written by `python -m benchmarks [section ...]`, each section when it was last measured in full; not edited "
+        "by hand. Ours and the reference run in turns in one process, a new one for each section. Times are medians; "
+        "ratios are of medians, with the least and greatest ratio of a pair. Ratios carry over to other machines, "
+        "seconds do not."
     )
+    body = [f"## {name}\n{content.rstrip()}\n" for name, content in sections.items()]
+    return "\n".join(["# Benchmarks\n", f"{intro}\n", *about(), "", *body])
 
 
 def load() -> str:
