@@ -203,11 +203,6 @@ def rounds(model: str | bytes) -> int:
     return _load(model)[0].num_boosted_rounds()
 
 
-def feature_names(model: str | bytes) -> list[str]:
-    """The model's feature names in the order that `predict` expects; errors as `predict`."""
-    return _load(model)[1]
-
-
 def importance(model: str | bytes) -> pl.DataFrame:
     """Mean gain in the objective over a feature's splits, 0 for a feature never split on; errors as `predict`.
 

@@ -41,7 +41,8 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info and (error := record.exc_info[1]):
             line["error"] = type(error).__name__ + (f": {error}" if isinstance(error, ConvergenceError) else "")
-            line["stack"] = [f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(error.__traceback__)]
+            frames = traceback.walk_tb(error.__traceback__)  # modules, because files tell where somebody works
+            line["stack"] = [f"{f.f_globals.get('__name__')}:{n} {f.f_code.co_name}" for f, n in frames]
         elif said := _why_a_step_failed(run.get("dagster_event")):
             line["error"] = said
         return json.dumps(line, ensure_ascii=False, default=str)

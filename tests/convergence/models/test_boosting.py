@@ -9,7 +9,7 @@ import pytest
 import xgboost
 
 from convergence.errors import ConvergenceError, ModelError
-from convergence.models.boosting import feature_names, fit, importance, predict, rounds
+from convergence.models.boosting import fit, importance, predict, rounds
 
 
 def training(rows: int = 400) -> tuple[pl.DataFrame, pl.Series]:
@@ -73,7 +73,6 @@ def test_a_null_goes_the_way_of_missing_values() -> None:
 
 def test_feature_names_are_stored_in_the_text_in_order() -> None:
     assert json.loads(model())["learner"]["feature_names"] == ["risk", "amount", "night", "constant"]
-    assert feature_names(model()) == ["risk", "amount", "night", "constant"]
 
 
 def test_features_in_another_order_are_refused() -> None:

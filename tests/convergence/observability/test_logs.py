@@ -47,6 +47,7 @@ def test_of_an_error_only_the_platforms_own_text_is_kept(tmp_path: Path, error: 
     (line,) = written(tmp_path)
     assert line["error"] == told
     assert "test_of_an_error" in str(line["stack"])
+    assert "/" not in str(line["stack"])
     assert "4711" not in json.dumps(line)
 
 
