@@ -188,7 +188,7 @@ class Champion:
         self.refused = why
 
     def start(self) -> None:
-        """Look now, and then every second in a thread of its own."""
+        """Look now, and then again every POLL seconds, in a thread of its own."""
         self.refresh()
         self._thread = threading.Thread(target=self._follow, name="releases", daemon=True)
         self._thread.start()
