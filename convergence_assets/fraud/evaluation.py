@@ -1,13 +1,14 @@
 """The walk-forward: each model, its members and their stack, judged on the week after its date as the Handbook does."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
+from convergence.markdown import table
 from convergence.models import metrics, splits, stored
 from convergence_assets.fraud.contracts import FraudEvaluation
 from convergence_assets.fraud.gate import scored
@@ -117,11 +118,10 @@ def figures(rows: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> str:
-    """A Markdown table with the columns of all rows; what a row does not have stays empty."""
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """With the columns of all rows; what a row does not have stays empty."""
     names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [[f"{v:.4g}" if isinstance(v := row.get(n, ""), float) else str(v) for n in names] for row in rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (names, ["---"] * len(names), *cells))
+    return table(names, [[row.get(name) for name in names] for row in rows])
 
 
 @lake_asset(

@@ -9,7 +9,8 @@ import polars as pl
 
 from convergence.lake.manifests import manifest, states
 from convergence.lake.tables import Lake
-from convergence.marked_pages import MarkedPages, table
+from convergence.markdown import table
+from convergence.marked_pages import MarkedPages
 from convergence.models import metrics
 from convergence_assets.fraud.evaluation import CANDIDATES, HANDBOOK, judged_week
 from convergence_assets.fraud.training import ROW

@@ -5,7 +5,6 @@ before the first model: that model's gate uses labels that the search has not se
 """
 
 import json
-from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Any
 
@@ -14,10 +13,12 @@ import pandera.polars as pa
 import polars as pl
 
 from convergence.lake.contracts import StrictColumns
+from convergence.markdown import table
 from convergence.models import splits, tuning
 from convergence.models.tuning import Fold, Range, Tuned
 from convergence_assets.fraud.training import (
     DELAY_DAYS,
+    KEYS,
     SEED,
     THINNED,
     feature_ins,
@@ -111,16 +112,11 @@ def search_card(rows: pl.DataFrame) -> dict[str, Any]:
             f"**Parameters as of {row['event_date']}**: `{row['parameters']}`.\n\n{row['reason']}. Judged on "
             f"{row['first_judged']} to {row['last_judged']}; fits see every {THINNED}th genuine transaction. Trial 0 "
             f"is what was in use.\n\n"
-            + _table(["trial", "AP", *SPACE], [[t["number"], t["value"], *t["parameters"].values()] for t in trials])
+            + table(["trial", "AP", *SPACE], [[t["number"], t["value"], *t["parameters"].values()] for t in trials])
             + "\n\n"
-            + _table(["parameter", "share of the trials' variance"], list(json.loads(row["importance"]).items()))
+            + table(["parameter", "share of the trials' variance"], list(json.loads(row["importance"]).items()))
         ),
     }
-
-
-def _table(names: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    cells = [[f"{v:.4g}" if isinstance(v, float) else str(v) for v in line] for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (names, ["---"] * len(names), *cells))
 
 
 @lake_asset(
@@ -131,9 +127,7 @@ def _table(names: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
     code_version="1",
     kinds={"xgboost", "deltalake"},
     tags={"layer": "model"},
-    key_prefix="fraud",
-    group_name="fraud_models",
-    owners=["team:fraud"],
+    **KEYS,
 )
 def fraud_parameters(
     context: dg.AssetExecutionContext, transaction_features: pl.LazyFrame, labels: pl.LazyFrame

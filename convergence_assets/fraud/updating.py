@@ -15,6 +15,7 @@ import pandera.polars as pa
 import polars as pl
 
 from convergence.lake.contracts import StrictColumns, schema_of
+from convergence.markdown import table
 from convergence.models import boosting, ensemble, metrics, promotions, splits, stored
 from convergence.models.calibration import Calibration
 from convergence_assets.fraud.feature_views import MODEL_INPUT
@@ -22,6 +23,7 @@ from convergence_assets.fraud.training import (
     CHECKED_ROWS,
     DELAY_DAYS,
     GATE_DAYS,
+    KEYS,
     MODEL_WEEKS,
     SEED,
     feature_ins,
@@ -148,19 +150,16 @@ def prequential(rows: pl.DataFrame) -> dict[str, Any]:
     row = rows.row(0, named=True)
     history = json.loads(row["history"])
     lines = [
-        f"| {week['event_date']} | {' | '.join(f'{week[name]:.4f}' for name in _RIVALS)} | "
-        f"{'yes' if week['updated'] else 'refused'} |"
+        [week["event_date"], *(week[name] for name in _RIVALS), "yes" if week["updated"] else "refused"]
         for week in history
     ]
-    means = [f"{np.mean([week[name] for week in history]):.4f}" for name in _RIVALS]
+    means = ["mean", *(float(np.mean([week[name] for week in history])) for name in _RIVALS), None]
     return {
         **{name: row[name] for name in (*_RIVALS, "model_version", "updated", "trees", "scored_frauds", "reason")},
         "gate": dg.MetadataValue.table([dg.TableRecord(rule) for rule in json.loads(row["gate"])]),
         "prequential": dg.MetadataValue.md(
             "Average precision on the newest week with known labels, which nobody has learned from.\n\n"
-            "| as of | serving | its update | never updated | full fit | updated |\n|---|---|---|---|---|---|\n"
-            + "\n".join(lines)
-            + f"\n| mean | {' | '.join(means)} | |"
+            + table(["as of", "serving", "its update", "never updated", "full fit", "updated"], [*lines, means])
         ),
     }
 
@@ -187,9 +186,7 @@ def update_weeks(
     code_version="1",
     kinds={"xgboost", "deltalake"},
     tags={"layer": "model"},
-    key_prefix="fraud",
-    group_name="fraud_models",
-    owners=["team:fraud"],
+    **KEYS,
 )
 def fraud_updated_model(
     context: dg.AssetExecutionContext,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convergence.marked_pages import MarkerError, injected, marked, table
+from convergence.marked_pages import MarkerError, injected, marked
 
 PAGE = (
     "Of <!-- numbers: rows -->1<!-- /numbers --> rows:\n\n<!-- numbers: weeks -->\n| a |\n<!-- /numbers -->\n\nEnd.\n"
@@ -45,7 +45,3 @@ def test_a_marker_that_nobody_gives_a_value_is_named_with_those_that_are_known()
 def test_a_marker_without_its_counterpart_is_refused(page: str):
     with pytest.raises(MarkerError, match="left over"):
         marked(page)
-
-
-def test_a_table_has_a_line_for_its_head_its_rule_and_each_row():
-    assert table(("", "AP"), [("ours", 0.5), ("theirs", "")]) == "| | AP |\n|---|---|\n| ours | 0.5 |\n| theirs | |"
