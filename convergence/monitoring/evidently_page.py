@@ -7,11 +7,8 @@ last line of its output. It stands alone: nothing of ours can be imported there.
 # pyright: reportMissingImports=false
 
 import json
-import os
 import sys
 import time
-
-os.environ["DO_NOT_TRACK"] = "1"  # Evidently reports its use otherwise
 
 
 def made(reference: str, current: str, page: str, method: str) -> dict[str, float]:

@@ -67,8 +67,8 @@ def compare(
         files = [Path(folder, f"{name}.parquet") for name in ("reference", "current")]
         for frame, file in zip((reference, current), files, strict=True):
             frame.write_parquet(file)
-        # -P: its own folder has modules that would stand before those of the same name elsewhere
-        command = [python, "-P", "-W", "ignore", evidently_page.__file__, *files, page, method]
+        # Evidently reports its use otherwise; its own folder has modules (-P) that would hide others of their name
+        command = ["env", "DO_NOT_TRACK=1", python, "-P", "-W", "ignore", evidently_page.__file__, *files, page, method]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ServiceError(f"Evidently made no report of {page.name}, and ended with:\n{done.stderr[-2000:].strip()}")
