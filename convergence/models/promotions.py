@@ -75,7 +75,8 @@ def champion_as_of(
     A decision of the gate counts from the as-of date of the model that it lets serve: one that only keeps the champion
     brings no model back that was rolled back meanwhile. A release counts from later than the decisions before it, until
     the gate lets a newer model serve. Of those valid on the day, the one that counts from latest wins; releases before
-    decisions, and of two releases the later one.
+    decisions, and of two releases the later one. No model scores a day before its as-of date: it may have learned from
+    that day's own labels.
 
     Args:
         decisions: of the gate: `valid_from`, `model_as_of` and the columns asked for.
@@ -88,7 +89,8 @@ def champion_as_of(
         ModelError: no champion is valid on `day`, or none was decided within that time.
     """
     decided = decisions.sort("valid_from").with_columns(counts_from="model_as_of")
-    valid = pl.concat([decided, released], how="diagonal").filter(pl.col("valid_from") <= day)
+    there = pl.concat([decided, released], how="diagonal")
+    valid = there.filter(pl.col("valid_from") <= day, pl.col("model_as_of") <= day)
     oldest = day - within if within else date.min
     if valid.is_empty() or (within and decided.filter(pl.col("valid_from").is_between(oldest, day)).is_empty()):
         found = f"those there are are valid from {decided['valid_from'].min()}" if decided.height else "there is none"

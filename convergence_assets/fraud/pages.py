@@ -17,7 +17,10 @@ from convergence_assets.fraud.training import ROW
 
 SIZED = (
     *("raw_transactions", "transactions", "labels", "transaction_features"),
-    *("fraud_model", "fraud_promotions", "fraud_evaluation", "fraud_scores", "fraud_alerts"),
+    *("fraud_parameters", "fraud_model", "fraud_updated_model", "fraud_evaluation"),
+    *("fraud_promotions", "fraud_champions", "fraud_scores", "fraud_alerts"),
+    *("feature_profiles", "score_profiles", "score_references", "drift", "score_performance"),
+    *("creditcard_transactions", "creditcard_evaluation"),
 )
 CALLED = {"xgboost": "trees", "network": "network", "linear": "linear", "stack": "stack"}
 RANKING = tuple(HANDBOOK)

@@ -128,6 +128,13 @@ def test_a_decision_of_before_the_rollback_for_days_to_come_does_not_end_it() ->
     assert champions(ahead, released((18, 22, "v2")), 17, 18, 22, 30) == ["v3", "v2", "v2", "v2"]
 
 
+def test_a_promoted_model_scores_no_day_before_its_as_of_date() -> None:
+    behind = released((10, 22, "v4"))  # scores had come to day 9 when v4, as of day 22, was promoted
+    behind = behind.with_columns(model_as_of=date(2018, 6, 22))
+    ahead = decisions(*WEEKS, (22, "v4", 22))
+    assert champions(ahead, behind, 9, 10, 14, 15, 21, 22, 30) == ["v2", "v2", "v2", "v3", "v3", "v4", "v4"]
+
+
 def test_of_two_releases_of_one_day_the_later_one_counts() -> None:
     assert champions(decisions(*WEEKS), released((18, 18, "v2"), (18, 18, "v1")), 18) == ["v1"]
 
