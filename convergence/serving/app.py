@@ -57,7 +57,7 @@ def create_app(
 
     described: Any = {n: {"model": Failure, "description": said} for n, said in DESCRIBED.items()}
     app = FastAPI(title=f"Convergence: {use_case}", description=_ABOUT, lifespan=lifespan, responses=described)
-    app.add_middleware(Limits, most=max_bytes, observe=metrics.answered, tracer=scoring.tracer)
+    app.add_middleware(Limits, most=max_bytes, observe=metrics.answered, tracer=scoring.tracer, who=access.who)
     refusing(app)
 
     def bounded(rows: Sequence[BaseModel]) -> list[dict[str, Any]]:
