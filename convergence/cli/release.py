@@ -104,19 +104,25 @@ def canary(name: str, number: int | None) -> None:
         click.echo(f"{begun.at} to {ended.at}: {ended.action} by {ended.actor}: {ended.detail['reason']}")
     folder = exposures_of(settings().home, release.name)
     found = experiment(folder, trial.experiment, trial.shares, date.fromisoformat(begun.at[:10]))
-    table = Table("variant", "requests", "of all", "failed", "invalid", "slow", box=None)
+    table = Table("variant", "requests", "of all", "repeated", "failed", "invalid", "slow", box=None)
     total = found.rates["units"].sum()
-    for variant, units, *rates in found.rates.iter_rows():
-        table.add_row(variant, f"{units:,}", f"{units / total:.2%}", *(f"{rate:.2%}" for rate in rates))
+    for variant, units, repeated, *rates in found.rates.iter_rows():
+        shown = f"{units:,}", f"{units / total:.2%}", f"{repeated:,}"
+        table.add_row(variant, *shown, *(f"{rate:.2%}" for rate in rates))
     Console().print(table)
     if found.distance is not None:
         click.echo(f"distance of the scores' distributions: {found.distance:.3f}")
+    if repeated := found.rates["repeated"].sum():
+        click.secho(
+            f"{repeated:,} requests came under an id that was there already, and count once with it. Next, where these "
+            "are more than retries: look for clients whose X-Request-ID does not vary",
+            fg="yellow",
+        )
     click.echo(f"split: p {found.split_p:.2g}")
     if found.split_is_broken:
         click.secho(
             f"the split is BROKEN (p below {BROKEN_SPLIT:g}): a variant's requests are missing or too many, and "
-            "nothing above can be believed. Next: look at convergence_exposure_log_lost_total, and for clients whose "
-            "X-Request-ID does not vary",
+            "nothing above can be believed. Next: look at convergence_exposure_log_lost_total",
             fg="red",
             err=True,
         )

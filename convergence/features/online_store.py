@@ -5,6 +5,7 @@ in the same transaction as the states, and is read in the same get, so every ans
 """
 
 import json
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -15,6 +16,8 @@ from convergence.features.online_state import Entity, EntityState, Key, StateLay
 
 if TYPE_CHECKING:
     from redis import Redis
+
+log = logging.getLogger("convergence.features")
 
 _AT_ONCE = 1_000  # values in one round trip of a fill
 _KEPT = 2  # namespaces: the one that is served, and the one before it, for a rollback
@@ -58,6 +61,7 @@ class OnlineStore:
         self.redis: Any = redis
         self.layout = layout
         self._told: tuple[bytes, Any] = b"", None  # it is the same for most requests
+        self._failure = ""  # the last one, until an answer
         self._pointer = f"online/{layout.view.name}/{layout.fingerprint}"
 
     def newest(self) -> str | None:
@@ -164,16 +168,24 @@ class OnlineStore:
         return server["run_id"], stats["evicted_keys"]
 
     def asked(self, question: Any) -> Any:
-        """What the server answers to `question()`. Raises OnlineStoreError where it does not."""
+        """What the server answers to `question()`.
+
+        Raises OnlineStoreError where it does not; it goes to clients, so the address, a path maybe, is in the log only.
+        """
         from redis.exceptions import RedisError
 
         try:
-            return question()
+            answer = question()
         except (RedisError, OSError) as error:
+            if str(error) != self._failure:  # it is asked several times a second
+                log.warning("the online store does not answer: %s", error)
+            self._failure = str(error)
             raise OnlineStoreError(
-                f"the online store does not answer ({type(error).__name__}: {error}); see that Redis runs and that "
-                "CONVERGENCE_REDIS names it"
+                f"the online store does not answer ({type(error).__name__}, the log says more); see that Redis runs "
+                "and that CONVERGENCE_REDIS names it"
             ) from error
+        self._failure = ""
+        return answer
 
 
 def _parts(names: Iterable[bytes]) -> Iterator[list[bytes]]:

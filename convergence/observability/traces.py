@@ -48,18 +48,19 @@ class Tracer:
         Args:
             name: of the span.
             trace_id: 32 hexadecimal digits; None: made up.
-            caller: a W3C `traceparent` header: the trace goes on, and is kept if the caller keeps it.
+            caller: a W3C `traceparent` header: the trace goes on, and is kept if the caller keeps it; one that cannot
+                be understood is none.
             began: nanoseconds since 1970; None: now.
         """
-        if self._tracer is None or (not caller and random.random() >= self._share):
+        above = _above(caller) if self._tracer is not None and caller else None
+        if self._tracer is None or (not above and random.random() >= self._share):
             yield Span()
             return
         from opentelemetry.context import Context
-        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         from convergence.observability.span_export import next_trace
 
-        above = TraceContextTextMapPropagator().extract({"traceparent": caller}, Context()) if caller else Context()
+        above = above or Context()
         with next_trace(trace_id), self._span(name, above, began) as span:
             yield span
 
@@ -100,6 +101,14 @@ class Tracer:
                 except BaseException as error:
                     recording.set_status(Status(StatusCode.ERROR, type(error).__name__))
                     raise
+
+
+def _above(caller: str) -> "Context":
+    """The caller's span; empty where the header names none."""
+    from opentelemetry.context import Context
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    return TraceContextTextMapPropagator().extract({"traceparent": caller}, Context())
 
 
 OFF = Tracer()

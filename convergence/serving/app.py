@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 from prometheus_client.exposition import choose_encoder
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from convergence.serving.access import Access
 from convergence.serving.answers import Failure, FeatureAnswer, Health, ScoreAnswer
@@ -57,7 +57,7 @@ def create_app(
 
     described: Any = {n: {"model": Failure, "description": said} for n, said in DESCRIBED.items()}
     app = FastAPI(title=f"Convergence: {use_case}", description=_ABOUT, lifespan=lifespan, responses=described)
-    app.add_middleware(Limits, most=max_bytes, observe=metrics.answered, tracer=scoring.tracer)
+    app.add_middleware(Limits, most=max_bytes, observe=metrics.answered, tracer=scoring.tracer, who=access.who)
     refusing(app)
 
     def bounded(rows: Sequence[BaseModel]) -> list[dict[str, Any]]:
@@ -68,9 +68,11 @@ def create_app(
 
     listed: Any = (list[row], Field(min_length=1))
     explained = Field(False, strict=True, description="Give the five strongest reasons of each score", examples=[True])
-    asked = create_model("ScoreRequest", rows=listed, reasons=(bool, explained))
+    strict = ConfigDict(extra="forbid")
+    asked = create_model("ScoreRequest", __config__=strict, rows=listed, reasons=(bool, explained))
     named = create_model(
         "FeaturesRequest",
+        __config__=strict,
         view=(str, Field(examples=[view.name])),
         features=(list[str] | None, Field(None, description="Default: all", examples=[list(view.features[:2])])),
         rows=listed,
@@ -100,7 +102,10 @@ def create_app(
         serving, refused = scoring.champion.serving, scoring.champion.refused is not None
         release = serving.release if serving else None
         metrics.told(release, release and scoring.variants.run_of(release.model_version), refused=refused)
-        encode, form = choose_encoder(request.headers.get("accept", ""))
+        try:
+            encode, form = choose_encoder(request.headers.get("accept", ""))
+        except TypeError:  # it compares the numbers of a version, and this one has words
+            encode, form = choose_encoder("")
         return Response(encode(metrics.registry), media_type=form)
 
     score.__annotations__["body"], features.__annotations__["body"] = asked, named

@@ -9,6 +9,7 @@ import math
 import random
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -29,6 +30,7 @@ SLACK = 0.5  # log odds
 _ALARM = 0.001
 _FIRST_LOOK = 13  # scores of the challenger, with fewer no distance is beyond chance; then at twice as many, and so on
 _KEPT = 2_000  # scores of each variant, drawn evenly from all that there were
+_UNITS = 100_000  # last ones, of which one that comes again is known
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,8 @@ class Guards:
 class Canary:
     """The canary of one release, in one server; threads may share it.
 
-    A unit is one request: each is assigned independently of every other, which the guards rely on.
+    A unit is one request: each is assigned independently of every other, which the guards rely on. One that comes again
+    is assigned as before, so it is answered and not counted again.
     """
 
     def __init__(self, release: Release, guards: Guards | None = None) -> None:
@@ -57,6 +60,7 @@ class Canary:
         self._scores: dict[Variant, _Sample] = {"champion": _Sample(), "challenger": _Sample()}
         self._next_look, self._alarm = _FIRST_LOOK, _ALARM
         self._verdict: str | None = None
+        self._units: OrderedDict[int, None] = OrderedDict()  # hashes
         self._lock = threading.Lock()
 
     @property
@@ -118,9 +122,20 @@ class Canary:
             raise
         finally:
             seconds = time.perf_counter() - began
-            self.observe(variant, seconds, scores, error=failure)
+            if self._is_new(unit):
+                self.observe(variant, seconds, scores, error=failure)
             if exposed:
                 exposed(self._exposure(unit, variant, seconds, scores))
+
+    def _is_new(self, unit: str) -> bool:
+        with self._lock:
+            known = len(self._units)
+            self._units[hash(unit)] = None
+            self._units.move_to_end(hash(unit))
+            new = len(self._units) > known
+            if len(self._units) > _UNITS:
+                self._units.popitem(last=False)
+            return new
 
     def _exposure(self, unit: str, variant: Variant, seconds: float, scores: NDArray[np.float64] | None) -> Exposure:
         valid = scores is not None and are_probabilities(scores)

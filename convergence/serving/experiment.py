@@ -28,8 +28,9 @@ _LINES = pl.Schema(
 class Experiment:
     """A trial so far.
 
-    `rates`: a row per variant with `variant`, `units` (different ones), and the shares of its answers that `failed`,
-    were `invalid` or `slow`. `distance`: of the variants' scores; None until both gave some.
+    `rates`: a row per variant with `variant`, `units` (different ones), `repeated` (requests of a unit that had been
+    there), and the shares of the units whose first answer `failed`, was `invalid` or `slow`. `distance`: of the
+    variants' scores; None until both gave some.
     """
 
     rates: pl.DataFrame
@@ -54,17 +55,19 @@ def experiment(folder: Path, name: str, shares: Mapping[str, float], since: date
     """
     files = [file for file in sorted(folder.glob("*.jsonl")) if file.stem >= str(since)]
     found = pl.concat([pl.LazyFrame(schema=_LINES), *map(_lines, files)]).filter(pl.col("experiment") == name)
+    once = found.group_by("variant", "unit").agg(pl.col("outcome", "seconds", "score").first(), requests=pl.len())
     rates = (
-        found.group_by("variant")
+        once.group_by("variant")
         .agg(
-            units=pl.col("unit").n_unique(),
+            units=pl.len(),
+            repeated=(pl.col("requests").cast(pl.Int64) - 1).sum(),
             failed=(pl.col("outcome") == "failed").mean(),
             invalid=(pl.col("outcome") == "invalid").mean(),
             slow=(pl.col("seconds") > Guards.slow).mean(),
         )
         .sort("variant")
     )
-    scores = found.select("variant", "score").drop_nulls()
+    scores = once.select("variant", "score").drop_nulls()
     counted, scored = pl.collect_all([rates, scores])
     mine, theirs = (scored.filter(pl.col("variant") == v)["score"].to_numpy() for v in ("challenger", "champion"))
     return Experiment(

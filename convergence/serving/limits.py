@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convergence.observability.context import bound, current
 from convergence.observability.traces import Tracer
+from convergence.serving.access import Token
 
 log = logging.getLogger("convergence.serving")
 
@@ -28,10 +29,15 @@ def problem(
 
 
 class Limits:
-    """ASGI middleware: refuses bodies above `most` bytes, also those that do not say how long they are."""
+    """ASGI middleware: refuses bodies above `most` bytes, also those that do not say how long they are.
 
-    def __init__(self, app: ASGIApp, *, most: int, observe: Observe, tracer: Tracer) -> None:
-        self.app, self._most, self._observe, self._tracer = app, most, observe, tracer
+    `who` is behind an Authorization header: only somebody who is known decides whether a trace is kept.
+    """
+
+    def __init__(
+        self, app: ASGIApp, *, most: int, observe: Observe, tracer: Tracer, who: Callable[[str | None], Token | None]
+    ) -> None:
+        self.app, self._most, self._observe, self._tracer, self._who = app, most, observe, tracer, who
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -44,6 +50,8 @@ class Limits:
         request_id = given.decode() if _ID.fullmatch(given) else made
         scope.setdefault("state", {})["request_id"] = request_id
         caller = headers.get(b"traceparent", b"").decode("latin-1")
+        if caller and self._who(headers.get(b"authorization", b"").decode("latin-1")) is None:
+            caller = ""
         with bound(request_id=request_id), self._tracer.trace("request", trace_id=made, caller=caller) as span:
             began = time.perf_counter()
             status = await self._answered(scope, receive, send, headers, request_id)

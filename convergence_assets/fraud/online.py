@@ -4,12 +4,12 @@ import time
 from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Self
 
 import dagster as dg
 import pandera.polars as pa
 import polars as pl
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from convergence.features.online import OnlineView
 from convergence.features.online_store import OnlineStore
@@ -34,7 +34,15 @@ FEATURES = OnlineFeatures(
 
 PARITY_ROWS = 300  # of a day, evenly spread
 
-_Id = Annotated[int, Field(ge=0, lt=2**63)]
+
+def _no_boolean(given: Any) -> Any:
+    if isinstance(given, bool):
+        raise ValueError("a Boolean is not a number")
+    return given
+
+
+_Id = Annotated[int, BeforeValidator(_no_boolean), Field(ge=0, lt=2**63)]
+_Amount = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, le=100_000, allow_inf_nan=False)]
 
 
 class TransactionToScore(BaseModel):
@@ -46,10 +54,20 @@ class TransactionToScore(BaseModel):
     event_time: AwareDatetime = Field(description="When it happened", examples=["2018-08-31T12:00:00Z"])
     customer_id: _Id = Field(description="Card holder", examples=[596])
     terminal_id: _Id = Field(description="Where the card is used", examples=[3156])
-    amount: float = Field(ge=0, le=100_000, allow_inf_nan=False, description="EUR", examples=[57.16])
+    amount: _Amount = Field(description="EUR", examples=[57.16])
     arrived_at: AwareDatetime | None = Field(
         None, description="When it became known to the platform; default: now", examples=["2018-08-31T12:00:01Z"]
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        """It happened before it arrived, and arrived before now, but for what clocks differ by, as in landing."""
+        now, skew = datetime.now(UTC), TOPIC.clock_skew
+        if self.arrived_at and self.arrived_at - now > skew:
+            raise ValueError(f"arrived_at is more than {skew} from now")
+        if self.event_time - (self.arrived_at or now) > skew:
+            raise ValueError(f"event_time is more than {skew} after {'arrived_at' if self.arrived_at else 'now'}")
+        return self
 
 
 SERVED = ServedUseCase(

@@ -73,6 +73,15 @@ def test_a_caller_that_cannot_be_understood_is_none(tmp_path: Path, header: str)
         assert current() == {"trace_id": TRACE}
 
 
+@pytest.mark.parametrize("header", ["nonsense", f"00-{TRACE}-0000000000000000-01", f"00-{TRACE}-b7ad6b7169203331-zz"])
+def test_a_caller_that_cannot_be_understood_does_not_have_its_trace_kept(tmp_path: Path, header: str) -> None:
+    spans = tracer("test", tmp_path, None, 0.0)
+    with spans.trace("whole", caller=header):
+        assert current() == {}
+    spans.flush()
+    assert written(tmp_path) == []
+
+
 def test_a_share_of_the_traces_is_kept_each_whole(tmp_path: Path) -> None:
     spans = tracer("test", tmp_path, None, 0.2)
     for _ in range(1_000):

@@ -211,10 +211,30 @@ def test_many_threads_are_answered_and_counted() -> None:
 
 def test_rows_of_one_request_are_judged_together() -> None:
     canary = Canary(release(share=0.999999))
-    for _ in range(30):
+    for number in range(30):
         canary.observe("champion", 0.001, np.array([0.1, 0.2]))
-        scores, who = canary.answer("x", lambda: np.array([0.1, 0.2]), lambda: np.array([0.1, np.nan]))
+        scores, who = canary.answer(str(number), lambda: np.array([0.1, 0.2]), lambda: np.array([0.1, np.nan]))
         assert (scores.tolist(), who) == ([0.1, 0.2], "champion")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_unit_that_comes_again_and_again_does_not_speak_against_a_good_challenger(seed: int) -> None:
+    """One till that gives all its requests one id, which falls to the challenger, beside a hundred others."""
+    canary, random, told = Canary(release(number=seed), Guards(slow=1)), np.random.default_rng(seed), []
+    till = next(unit for n in range(999) if canary.choose(unit := f"till-{n}") == "challenger")
+    for number in range(500):
+        canary.answer(till, lambda: np.array([0.0]), lambda: np.array([0.9]), told.append)
+        canary.answer(str(number), scorer(good, random), scorer(good, random), told.append)
+    assert canary.verdict is None
+    assert sum(exposure.unit == till for exposure in told) == 500
+
+
+def test_which_units_there_were_is_remembered_for_the_last_ones_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convergence.serving.canary._UNITS", 10)
+    canary = Canary(release())
+    counted = [canary._is_new(str(n)) for n in (*range(15), 14, 5, 0, 6)]
+    assert counted == [True] * 15 + [False, False, True, True]
+    assert len(canary._units) == 10
 
 
 def test_a_release_without_challenger_has_no_canary() -> None:

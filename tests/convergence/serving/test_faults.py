@@ -127,3 +127,15 @@ def test_bytes_of_something_else_are_not_taken_for_a_state(url: str) -> None:
     redis.set(f"{namespace}/customer_id:1", b"something else")
     found = FeatureReader(FEATURES.online, store).vectors(namespace, [asked()])
     assert "materialize the online state anew" in str(found.degraded)
+
+
+def test_where_the_store_is_goes_to_the_log_once_and_to_no_client(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    socket = tmp_path / "redis.sock"
+    reading = reader(f"unix://{socket}", pause=0.0)
+    told = [str(reading.vectors("x", [asked()]).degraded) for _ in range(3)]
+    assert set(told) == {told[0]}
+    assert "does not answer (ConnectionError" in told[0]
+    assert str(tmp_path) not in told[0]
+    assert [str(socket) in record.getMessage() for record in caplog.records] == [True]

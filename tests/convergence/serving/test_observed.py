@@ -6,11 +6,13 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, date, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import Lake
 from convergence.observability.logs import log_beside
 from convergence.observability.traces import Tracer, tracer
-from convergence.serving.access import Access
+from convergence.serving.access import Access, Token
 from convergence_assets.fraud.arrivals import DAILY
 from convergence_assets.fraud.monitoring_contracts import FraudDrift
 from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
@@ -197,6 +199,22 @@ def test_the_trace_and_the_id_of_a_caller_go_on(world: tuple[Lake, Path], port: 
     root = until(lambda: spans(world[1], trace))["request"]
     assert (root["parent_id"], root["attributes"]["request_id"]) == ("0x00f067aa0ba902b7", given)
     assert {"trace_id": trace, "request_id": given} in exemplars(port, "convergence_request_seconds")
+
+
+def test_only_a_caller_with_a_token_decides_whether_its_trace_is_kept(world: tuple[Lake, Path], tmp_path: Path) -> None:
+    token = Token("till", "scorer", sha256(b"scorer-token-0001").digest())
+    spans = tracer("convergence-service", tmp_path, None, 0.0)
+    app = composed(
+        SERVED, world[0], Access([token], rate=1e6, burst=10**6), home=tmp_path, redis=f"unix://{tmp_path}/none",
+        follow=False, tracer=spans,
+    )  # fmt: skip
+    with running(app) as port:
+        for n, given in enumerate(("", "Bearer wrong-token-00001", "Bearer scorer-token-0001"), 1):
+            caller = {"traceparent": f"00-{n:032x}-00f067aa0ba902b7-01", "Authorization": given}
+            with suppress(urllib.error.HTTPError):  # what is answered is not the question
+                ask(port, SCORE, one(), **caller)
+    spans.flush()
+    assert {line["context"]["trace_id"] for line in lines(tmp_path)} == {f"0x{3:032x}"}
 
 
 def test_no_log_line_and_no_span_holds_what_was_asked(world: tuple[Lake, Path], port: int) -> None:

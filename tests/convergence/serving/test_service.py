@@ -2,6 +2,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,10 @@ def test_a_transaction_older_than_the_state_reaches_back_is_marked_degraded(port
         (SCORE, one(customer_id=2**63), 422, "invalid_request"),
         (SCORE, one(event_time="2018-05-11T00:00:00"), 422, "invalid_request"),
         (SCORE, one(other=1), 422, "invalid_request"),
+        (SCORE, one() | {"reason": True}, 422, "invalid_request"),
+        (GET, one() | {"view": VIEW.name, "feature": ["amount"]}, 422, "invalid_request"),
+        (SCORE, one(amount=True), 422, "invalid_request"),
+        (SCORE, one(customer_id=True), 422, "invalid_request"),
         (SCORE, {"rows": one()["rows"] * 1_001}, 413, "too_many_rows"),
         (SCORE, {"rows": one()["rows"] * 10_000}, 413, "too_large"),
     ],
@@ -112,6 +117,38 @@ def test_a_wrong_request_gets_a_stable_error(port: int, path: str, body: Any, st
     assert "Traceback" not in json.dumps(answer)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"arrived_at": "0001-01-01T00:00:00Z"}, "event_time is more than 0:05:00 after arrived_at"),
+        ({"arrived_at": "0001-01-01T00:00:00+14:00"}, "event_time is more than 0:05:00 after arrived_at"),
+        ({"arrived_at": str(CUT - timedelta(seconds=301))}, "event_time is more than 0:05:00 after arrived_at"),
+        ({"arrived_at": "9999-12-31T23:59:59Z"}, "arrived_at is more than 0:05:00 from now"),
+        ({"event_time": "9999-12-31T23:59:59-23:59"}, "event_time is more than 0:05:00 after now"),
+    ],
+    ids=["arrived-in-year-1", "arrived-before-year-1-in-utc", "arrived-first", "arrives-in-9999", "happens-in-9999"],
+)
+def test_a_time_that_cannot_be_is_refused_in_words(port: int, changes: dict[str, str], said: str) -> None:
+    status, answer, _ = ask(port, "POST", SCORE, one(**changes))
+    assert (status, answer["error"]["code"]) == (422, "invalid_request")
+    assert said in answer["error"]["message"]
+
+
+def test_clocks_may_differ_by_as_much_as_in_landing(port: int) -> None:
+    before = (CUT - timedelta(minutes=5)).isoformat()
+    assert ask(port, "POST", SCORE, one(arrived_at=before))[0] == 200
+
+
+@pytest.mark.parametrize("kind", ["application/openmetrics-text", "text/plain"])
+def test_metrics_of_a_version_that_is_no_number_are_given_in_the_plain_form(port: int, kind: str) -> None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/metrics", headers={"Accept": f"{kind}; version=abc"})
+    answer = connection.getresponse()
+    assert (answer.status, answer.getheader("content-type")) == (200, "text/plain; version=0.0.4; charset=utf-8")
+    assert b"convergence_request_seconds" in answer.read()
+    connection.close()
+
+
 @pytest.mark.parametrize("raw", [b"{", b"\xff\xfe", b"[1e999]", b'{"rows": [{"amount": NaN}]}'])
 def test_a_body_that_is_no_request_gets_a_stable_error_without_its_content(port: int, raw: bytes) -> None:
     status, answer, _ = ask(port, "POST", SCORE, raw=raw)
@@ -119,8 +156,6 @@ def test_a_body_that_is_no_request_gets_a_stable_error_without_its_content(port:
 
 
 def test_a_long_body_that_does_not_say_how_long_it_is_is_refused(port: int) -> None:
-    from http.client import HTTPConnection
-
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("POST", SCORE, iter([b"x" * 500_000] * 4), {"Transfer-Encoding": "chunked"}, encode_chunked=True)
     answer = connection.getresponse()

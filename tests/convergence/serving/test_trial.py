@@ -99,7 +99,7 @@ def test_a_split_that_lost_requests_is_called_broken(house: House, monkeypatch: 
     for file in (house.home / "served" / "exposures" / NAME).iterdir():
         whole = file.read_text().splitlines(keepends=True)
         lost = [n for n, line in enumerate(whole) if f"{NAME}/{release.number}" in line and '"challenger"' in line[:80]]
-        file.write_text("".join(line for n, line in enumerate(whole) if n not in lost[:60]) + '{"torn":')
+        file.write_text("".join(line for n, line in enumerate(whole) if n not in lost[:60]) + '{"torn":\n')
     here = environments.Settings(home=house.home, data=None, redis=house.redis_url)
     monkeypatch.setattr(environments, "settings", lambda: here)
     shown = CliRunner().invoke(commands.release, ["canary", NAME])
@@ -137,9 +137,17 @@ def test_servers_that_find_the_same_write_it_once(house: House) -> None:
     assert house.release == again
 
 
-def test_a_request_is_asked_of_the_same_model_again(house: House) -> None:
-    house.tries("half", model(scale=1.0003e-7), share=0.5)
+def test_a_request_is_asked_of_the_same_model_again_and_the_report_says_so(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = house.tries("half", model(scale=1.0003e-7), share=0.5)
     first, second = ([a["model_version"] for a in house.ask_many(30, "retry")] for _ in range(2))
     assert first == second
     assert len(set(first)) == 2
     assert ask(house.port, "POST", SCORE, one())[0] == 200
+    house.until(lambda: len(house.exposures(release)) == 61)
+    here = environments.Settings(home=house.home, data=None, redis=house.redis_url)
+    monkeypatch.setattr(environments, "settings", lambda: here)
+    shown = CliRunner().invoke(commands.release, ["canary", NAME])
+    assert shown.exit_code == 0, shown.output
+    assert "30 requests came under an id that was there already" in shown.output
