@@ -54,7 +54,7 @@ def reconcile(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipR
                 f"{len(stale)} stale, of which {len(stale) - len(ready)} wait for an input or a run and "
                 f"{len(ready)} were tried with these inputs before"
                 if stale
-                else "everything is in sync"
+                else "whatever is rebuilt by itself is in sync"
             )
         )
     remembered = {_name(s): asked[_name(s)] for s in stale if _name(s) in asked} | {

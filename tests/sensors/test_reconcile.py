@@ -168,7 +168,7 @@ def test_nothing_is_asked_for_when_everything_is_in_sync(platform: Platform) -> 
     settled(platform, *DAYS[:3])
     assert platform.tick() == {}
     assert platform.said.startswith("compared ")
-    assert platform.said.endswith(" s: everything is in sync")
+    assert platform.said.endswith(" s: whatever is rebuilt by itself is in sync")
 
 
 def test_a_late_message_reopens_exactly_the_partitions_that_read_it(platform: Platform) -> None:
@@ -188,7 +188,7 @@ def test_an_equal_landing_asks_for_nothing(platform: Platform) -> None:
     settled(platform, *DAYS[:3])
     platform.land_again(DAYS[1], 1)
     assert platform.tick() == {}
-    assert platform.said.endswith("everything is in sync")
+    assert platform.said.endswith("whatever is rebuilt by itself is in sync")
 
 
 def test_a_message_that_changes_no_dataset_asks_for_no_feature(platform: Platform) -> None:
