@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from convergence.lake.tables import Lake
 from convergence.models import kept, release_log
 from convergence.models.releasable import Releasable
-from convergence.models.releases import Release, publish
+from convergence.models.releases import Release, current, publish
 from convergence.versions.audit import AuditLog
 from resources.experiments import Experiments
 
@@ -69,17 +69,27 @@ class Releases:
         """Take the requests of a challenger away."""
         return self.tell(release_log.end_canary(self.log, model.name, version, actor=actor, reason=reason))
 
-    def tell(self, release: Release) -> Told:
-        """Repeat a release to Redis, then to MLflow: servers do not wait for the seconds that its import takes."""
+    def tell(self, release: Release, *, force: bool = False) -> Told:
+        """Repeat a release to Redis, then to MLflow: servers do not wait for the seconds that its import takes.
+
+        `force`: also where Redis holds a higher number, which no release of this lake has.
+        """
         from redis.exceptions import RedisError
 
         from convergence.errors import ConvergenceError
 
-        untold = []
+        untold, again = [], f"`convergence release publish {release.name}`"
         try:
-            publish(self.redis(), release)
+            redis = self.redis()
+            there = None if publish(redis, release, force=force) else current(redis, release.name)
+            if there and there.number > (release_log.newest(self.log, release.name) or release).number:
+                untold.append(
+                    f"Redis, which holds release {there.number} ({there.model_version}); the log of this lake ends at "
+                    f"{release.number}. Another lake's servers use this Redis: set CONVERGENCE_REDIS to one of its "
+                    f"own; or the record is left over: {again[:-1]} --force`"
+                )
         except (RedisError, OSError, ConvergenceError) as error:
-            untold.append(f"Redis, so servers look into the log themselves or keep what they have ({error})")
+            untold.append(f"Redis, so servers look into the log themselves or keep what they have ({error}): {again}")
 
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -87,8 +97,8 @@ class Releases:
         try:
             self._catalogue(release)
         except (MlflowException, SQLAlchemyError, OSError, ConvergenceError) as error:
-            untold.append(f"MLflow ({error})")
-        return Told(release, [f"{what}: `convergence release publish {release.name}`" for what in untold])
+            untold.append(f"MLflow ({error}): {again}")
+        return Told(release, untold)
 
     def _catalogue(self, release: Release) -> None:
         previous, canary = release_log.previous(self.log, release.name), release.canary

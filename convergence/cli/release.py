@@ -1,6 +1,7 @@
 """`convergence promote`, `rollback` and `release`: which model serves. What they do is one entry of the audit log."""
 
 import getpass
+import os
 import sys
 from datetime import date
 from typing import TYPE_CHECKING
@@ -12,7 +13,15 @@ if TYPE_CHECKING:
     from convergence.models.releases import Release
     from resources.releases import Releases, Told
 
-_ACTOR = click.option("--actor", default=getpass.getuser, help="Who does it; default: the user of this machine.")
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in containers that run under a number
+        return f"uid {os.getuid()}"
+
+
+_ACTOR = click.option("--actor", default=_user, help="Who does it; default: the user of this machine.")
 
 
 @click.command()
@@ -60,9 +69,10 @@ def show(name: str) -> None:
 
 @release.command()
 @click.argument("name")
-def publish(name: str) -> None:
+@click.option("--force", is_flag=True, help="Also where Redis holds a release that this log does not have.")
+def publish(name: str, *, force: bool) -> None:
     """Tell Redis and MLflow what the log says of the model NAME."""
-    _report(releases().tell(_newest(name)))
+    _report(releases().tell(_newest(name), force=force))
 
 
 @release.command("end-canary")

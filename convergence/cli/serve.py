@@ -1,6 +1,9 @@
 """`convergence serve`: the HTTP service of a use case, and the place where it is put together."""
 
 import logging
+import signal
+import socket
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,11 +59,21 @@ def serve(use_case: str, host: str, port: int, *, follow: bool, tokens: Path | N
         if host not in LOOPBACK:
             raise SettingsError(f"{host} is no loopback address, and no token is set: see `convergence serve --help`")
         click.secho("NO TOKENS: whoever is on this machine may ask for scores and features", fg="yellow", err=True)
+    _expect_free(host, port)
+    # uvicorn raises the signal anew when it has shut down: the embedded Redis is stopped when this process exits.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     spans = tracer("convergence-service", home / "traces", settings().otlp, settings().traced)
     with log_beside(settings().log_folder):
         app = composed(served(use_case), lake(), access, home=home, redis=settings().redis, follow=follow, tracer=spans)
         click.echo(f"Serving {use_case} at http://{host}:{port}/docs")
         uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+
+
+def _expect_free(host: str, port: int) -> None:
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        raise SettingsError(f"{host}:{port} cannot be served at ({error.strerror}): choose another --port") from None
 
 
 def served(use_case: str) -> "ServedUseCase":

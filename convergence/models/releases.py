@@ -57,8 +57,13 @@ class Release:
             ) from error
 
 
-def publish(redis: "Redis", release: Release) -> bool:
-    """Tell servers of a release; False, and nothing changed, where a newer one is there already."""
+def publish(redis: "Redis", release: Release, *, force: bool = False) -> bool:
+    """Tell servers of a release; False, and nothing changed, where a newer one is there already.
+
+    `force`: put it in the place of a newer one too, such as another lake's.
+    """
+    if force:
+        return bool(redis.set(f"release/{release.name}", release.to_json()))
     return bool(redis.eval(_PUBLISH, 1, f"release/{release.name}", release.to_json(), str(release.number)))
 
 

@@ -31,13 +31,17 @@ def read_tokens(path: Path) -> tuple[Token, ...]:
     """The tokens of a file with lines `name role token [ISO time of expiry]`; none where there is no file.
 
     Raises:
-        SettingsError: others may read the file, or a line is not of that form.
+        SettingsError: others may read the file, it is no text, or a line is not of that form.
     """
     if not path.exists():
         return ()
     if path.stat().st_mode & 0o077:
         raise SettingsError(f"{path} can be read by others: chmod 600 {path}")
-    return tuple(_token(path, n, line) for n, line in enumerate(path.read_text().splitlines(), 1) if line.strip())
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as lines of text ({type(error).__name__}): write it anew") from None
+    return tuple(_token(path, n, line) for n, line in enumerate(lines, 1) if line.strip())
 
 
 def _token(path: Path, number: int, line: str) -> Token:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from convergence.errors import ConvergenceError, ModelError
+from convergence.features.online_store import OnlineStoreError
 from convergence.models.releases import Release
 from convergence.serving.canary import Canary
 
@@ -60,7 +61,8 @@ class Champion:
     Args:
         released: the newest release, None where there is none; ConvergenceError where it cannot be told.
         load: the model of a release; ModelError where it cannot be had.
-        namespace: the namespace that was filled last for the view that this process computes.
+        namespace: the namespace that was filled last for the view that this process computes; OnlineStoreError where
+            it cannot be told.
         fingerprint: of the view version that this process computes.
         end_canary: put on record that the challenger of a release is tried no longer, and why. Doing it again, here or
             in another server, does no harm.
@@ -80,6 +82,7 @@ class Champion:
         self.serving: Serving | None = None
         self.refused: str | None = None  # why the newest release does not serve
         self.refusals = 0
+        self.storeless: str | None = None  # why the newest namespace is not known; the release serves all the same
         self.challenger_refused: str | None = None  # why the champion answers for the challenger too
         self.unrecorded: str | None = None  # why a verdict of the guards is not on record yet
         self._tried: Release | None = None
@@ -91,12 +94,16 @@ class Champion:
 
     def refresh(self) -> None:
         """Look once; load and swap where the release or its namespace is another."""
-        self._record_verdict()
         try:
-            release = self._released()
+            self._record_verdict()
+            self._look()
         except ConvergenceError as error:
             self._note(str(error))
-            return
+        except Exception as error:  # whatever it is, requests are answered by what serves, and it is tried again
+            self._note(f"{type(error).__name__}: {error}", error)
+
+    def _look(self) -> None:
+        release = self._released()
         if release is None:
             self._note("nothing is released: promote a model first")
             return
@@ -104,7 +111,7 @@ class Champion:
         try:
             if now and now.release == release:
                 trial = now.trial or self._tried_beside(release)
-                namespace = self._namespace() or now.namespace
+                namespace = self._newest_namespace(now)
                 if (namespace, trial) != (now.namespace, now.trial):
                     self.serving = replace(now, namespace=namespace, trial=trial)
                 self.refused = None
@@ -112,23 +119,26 @@ class Champion:
             if release == self._tried and self.refused:
                 return  # it was refused before; another release is needed
             scorer = self._checked(release)
-            self.serving = Serving(release, scorer, self._namespace(), self._tried_beside(release))
+            self.serving = Serving(release, scorer, self._newest_namespace(now), self._tried_beside(release))
             self.refused = None
             log.info("serving %s, release %d", release.model_version, release.number)
         except ModelError as error:
             self._tried = release
             self.refusals += 1
             self._note(str(error))
-        except ConvergenceError as error:  # the store's pointer cannot be read: nothing is known to be wrong
-            if now is None or now.release != release:
-                self._swap_without_store(release)
-            self._note(str(error))
 
-    def _swap_without_store(self, release: Release) -> None:
+    def _newest_namespace(self, now: Serving | None) -> str | None:
+        """The namespace that was filled last; that of `now` where there is none or it cannot be told."""
+        before = now.namespace if now else None
         try:
-            self.serving = Serving(release, self._checked(release), None, self._tried_beside(release))
-        except ConvergenceError as error:
-            self._note(str(error))
+            found = self._namespace()
+        except OnlineStoreError as error:
+            if self.storeless is None:
+                log.error("the newest namespace is not known: %s", error)
+            self.storeless = str(error)
+            return before
+        self.storeless = None
+        return found or before
 
     def _tried_beside(self, release: Release) -> Trial | None:
         """The challenger of a release, loaded once; None where there is none, or it is refused."""
@@ -182,9 +192,9 @@ class Champion:
             )
         return scorer
 
-    def _note(self, why: str) -> None:
+    def _note(self, why: str, unexpected: Exception | None = None) -> None:
         if why != self.refused:
-            log.error("release not served: %s", why)
+            log.error("release not served: %s", why, exc_info=unexpected)
         self.refused = why
 
     def start(self) -> None:
@@ -202,7 +212,4 @@ class Champion:
 
     def _follow(self) -> None:
         while not self._stop.wait(POLL):
-            try:
-                self.refresh()
-            except Exception:  # whatever it is, requests are answered by what serves
-                log.exception("the release could not be followed")
+            self.refresh()

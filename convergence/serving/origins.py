@@ -6,7 +6,6 @@ from typing import TypeVar
 
 import polars as pl
 
-from convergence.errors import ConvergenceError
 from convergence.lake.tables import Lake
 from convergence.models.releases import Release
 
@@ -46,7 +45,7 @@ class Origins:
             loaded, version = load(release), release.model_version
             try:
                 self._runs[version] = run_that_made(self._lake, self._models, version)
-            except ConvergenceError as error:
+            except Exception as error:  # whatever it is: a lost file of another model is no reason not to serve
                 log.warning("the run that made %s is not known: %s", version, error)
             return loaded
 

@@ -1,11 +1,16 @@
-"""Where a server learns what to serve, and gets the model: Redis in one get, the release log where Redis is silent.
+"""Where a server learns what to serve, and gets the model: the release log says what, Redis says when to read it.
 
-What a canary's guards found goes the other way: to the log first, then to Redis for the other servers.
+Only the log's release serves: Redis can be lost, restored to an older one, or shared with another lake. One get tells
+whether it has another record than the log had; if it is behind, it is told. What a canary's guards found goes the other
+way: to the log first, then to Redis for the other servers.
 
 Before anything was ever released, the newest promotion of the gate serves, as release 0.
 """
 
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -20,23 +25,54 @@ from convergence.serving.use_case import ServedModel
 from convergence.versions.audit import AuditLog
 
 GUARD = "guard"  # who ends a canary in the audit log
+LOG_EVERY, LOG_ALONE_EVERY = 10.0, 1.0  # seconds between two looks into the log; and where Redis is silent
+
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass
 class ReleaseSource:
-    """The newest release of a model and its scorer."""
+    """The newest release of a model and its scorer; one thread asks."""
 
     served: ServedModel
     lake: Lake
     store: OnlineStore
+    clock: Callable[[], float] = time.monotonic
+    _newest: Release | None = field(default=None, init=False)  # as the log had it
+    _read_at: float = field(default=float("-inf"), init=False)
+    _heard: Release | None = field(default=None, init=False)  # from Redis, when the log was read
+    _unread: Exception | None = field(default=None, init=False)  # why the log could not be read
+    _said: str | None = field(default=None, init=False)
 
     def released(self) -> Release | None:
-        """What is released; None where nothing is, and nothing was promoted. Raises ModelError, LakeError."""
+        """What is released; None where nothing is, and nothing was promoted.
+
+        The log is read at first, every LOG_EVERY seconds, and as soon as Redis has another record than it had. While
+        the log cannot be read, the newest release that is known stays, or what Redis says. Raises ModelError,
+        LakeError where neither is known.
+        """
+        told, answers = None, True
         try:
             told = self.store.asked(lambda: current(self.store.redis, self.served.name))
         except OnlineStoreError:
-            told = None
-        return told or newest(AuditLog(self.lake.store), self.served.name) or self._promoted()
+            answers = False
+        except ModelError as error:
+            self._say(f"{error}; the log decides")
+        news = answers and told not in (self._heard, self._newest)
+        if news or self.clock() - self._read_at >= (LOG_EVERY if answers else LOG_ALONE_EVERY):
+            self._read_at, self._heard = self.clock(), told
+            try:
+                self._newest = newest(AuditLog(self.lake.store), self.served.name) or self._promoted()
+            except Exception as error:  # whatever it is, what is known serves
+                self._say(f"the release log cannot be read ({type(error).__name__}: {error})")
+                self._unread = error
+            else:
+                self._unread = None
+                if answers:
+                    self._correct(told)
+        if self._unread and not (self._newest or told):
+            raise self._unread.with_traceback(None)
+        return (self._newest or told) if self._unread else self._newest
 
     def load(self, release: Release) -> Scorer:
         """The model of a release, checked against its hash and the inputs. Raises ModelError."""
@@ -63,6 +99,30 @@ class ReleaseSource:
         log, version = AuditLog(self.lake.store), release.canary["model_version"]
         ended = end_canary(log, release.name, version, actor=GUARD, reason=reason, release=release.number)
         self.store.asked(lambda: publish(self.store.redis, ended))
+
+    def _correct(self, told: Release | None) -> None:
+        """Tell Redis what the log says; say it where Redis holds a release that the log does not have."""
+        release, name = self._newest, self.served.name
+        if told == release:
+            self._said = None
+            return
+        if release is not None and release.number:
+            try:
+                if self.store.asked(lambda: publish(self.store.redis, release)):
+                    return
+            except OnlineStoreError:
+                return  # it is told with the next look
+        if told is not None:
+            self._say(
+                f"Redis has release {told.number} of {name}, the log of this lake ends at "
+                f"{release.number if release else 0}: the log is followed. Another lake uses this Redis, or the record "
+                f"is left over: `convergence release publish {name} --force`"
+            )
+
+    def _say(self, what: str) -> None:
+        if what != self._said:
+            log.error("%s", what)
+        self._said = what
 
     def _promoted(self) -> Release | None:
         try:

@@ -93,6 +93,8 @@ class Scoring:
             problems.append(f"no model: {self.champion.refused or 'none was looked for yet'}")
         elif self.champion.refused:
             problems.append(f"the newest release is refused: {self.champion.refused}")
+        if self.champion.storeless:
+            problems.append(f"the newest namespace is not known: {self.champion.storeless}")
         if self.champion.challenger_refused:
             problems.append(f"the challenger is not tried: {self.champion.challenger_refused}")
         if self.champion.unrecorded:

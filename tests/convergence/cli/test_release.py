@@ -1,8 +1,10 @@
 """The commands that release a model, and those that read the record of it."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from convergence import cli
 from convergence.cli.audit import audit
 from convergence.lake.tables import Lake
-from convergence.models.releases import Release, current
+from convergence.models.releases import Release, current, publish
 from convergence.services.redis import connect, stop_embedded
 from resources import environments
 from resources.experiments import Experiments
@@ -138,6 +140,35 @@ def test_a_flushed_redis_is_told_again(said, home: Path) -> None:
     connect(None, home).flushall()
     assert said("release", "publish", "fraud_model")[0] == 0
     assert current(connect(None, home), "fraud_model") is not None
+
+
+def test_a_higher_release_of_another_lake_is_named_and_replaced_by_force(said, home: Path) -> None:
+    promoted(said, "v0")
+    mine = current(connect(None, home), "fraud_model")
+    assert mine is not None
+    publish(connect(None, home), replace(mine, number=9, model_version="foreign"))
+    for arguments in (["release", "publish", "fraud_model"], ["promote", "fraud_model", "--version", "v1"]):
+        code, _, error = said(*arguments)
+        assert code == 1
+        assert "not told: Redis, which holds release 9 (foreign)" in error
+        assert "`convergence release publish fraud_model --force`" in error
+    code, _, error = said("release", "publish", "fraud_model", "--force")
+    assert (code, error) == (0, "")
+    served = current(connect(None, home), "fraud_model")
+    assert served is not None
+    assert (served.number, served.model_version) == (2, "v1")
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_user_without_a_name_is_on_record_by_number(
+    said, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def unknown() -> str:
+        raise error("getpwuid(): uid not found")
+
+    monkeypatch.setattr("getpass.getuser", unknown)
+    assert said("promote", "fraud_model", "--version", "v0")[0] == 0
+    assert f"uid {os.getuid()}" in said("audit", "list")[1]
 
 
 def test_before_the_first_promotion_the_next_step_is_named(said) -> None:

@@ -15,7 +15,7 @@ from convergence.cli.features import features
 from convergence.cli.serve import serve
 from convergence.errors import SettingsError
 from convergence.lake.tables import Lake
-from convergence.services.redis import stop_embedded
+from convergence.services.redis import _answers, _socket, stop_embedded
 from convergence_assets.fraud import definitions
 from convergence_assets.fraud.online import FEATURES, SERVED
 from resources.environments import settings
@@ -78,7 +78,18 @@ def test_an_unknown_use_case_is_answered_with_those_there_are(home: Path) -> Non
     assert "there are: fraud" in result.output
 
 
-def test_the_server_follows_what_lands_and_ends_with_ctrl_c(home: Path) -> None:
+def test_a_port_that_is_taken_is_said_before_anything_starts(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        with pytest.raises(SettingsError, match=f"127.0.0.1:{port} cannot be served at"):
+            CliRunner().invoke(serve, ["fraud", "--port", port], catch_exceptions=False)
+    assert not (home / "online").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_the_server_follows_what_lands_and_when_it_is_told_to_end_takes_its_redis_with_it(
+    home: Path, number: signal.Signals
+) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -90,14 +101,15 @@ def test_the_server_follows_what_lands_and_ends_with_ctrl_c(home: Path) -> None:
             landed(Lake(str(home / "lake")), home / "inbox", "live", live()[0])
             _until(lambda: _version(port) != before, process)
             assert ask(port, "GET", "/health")[0] == 200
-            process.send_signal(signal.SIGINT)
+            process.send_signal(number)
             _, told = process.communicate(timeout=30)
         finally:
             process.kill()
-    assert process.returncode in (0, 130, -signal.SIGINT)
+    assert process.returncode in (0, 128 + number, -signal.SIGINT)
     assert "NO TOKENS" in told
     assert "Traceback" not in told
     assert (home / "online" / "redis.rdb").exists()
+    assert not _answers(_socket((home / "online").resolve()))
 
 
 def _version(port: int) -> int | None:

@@ -62,3 +62,9 @@ def test_whoever_comes_last_the_newest_of_many_writers_stays(redis: Redis) -> No
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda n: publish(redis, release(n * 7 % 20)), range(20)))
     assert current(redis, "fraud_model") == release(19)
+
+
+def test_a_newer_record_is_replaced_only_by_force(redis: Redis) -> None:
+    publish(redis, release(5))
+    assert publish(redis, release(4), force=True)
+    assert current(redis, "fraud_model") == release(4)

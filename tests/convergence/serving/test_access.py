@@ -57,6 +57,13 @@ def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
         read_tokens(path)
 
 
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    path = written(tmp_path / "tokens")
+    path.write_bytes(b"x admin \xff\xfe")
+    with pytest.raises(SettingsError, match="cannot be read as lines of text"):
+        read_tokens(path)
+
+
 def test_a_role_may_do_what_those_before_it_may() -> None:
     access = Access([Token("x", "scorer", b"")], rate=1, burst=1)
     assert [access.allows(Token("x", mine, b""), "scorer") for mine in ROLES] == [False, True, True]

@@ -1,3 +1,4 @@
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -5,6 +6,7 @@ import numpy as np
 import pytest
 
 from convergence.errors import LakeError, ModelError
+from convergence.features.online_store import OnlineStoreError
 from convergence.models.releases import Release
 from convergence.models.stored import Scorer, load
 from convergence.serving.champion import Champion, Trial
@@ -284,3 +286,56 @@ def test_a_verdict_holds_when_an_old_record_comes_back() -> None:
     world.release = trying()
     world.look()
     assert trial(world).canary.verdict is not None
+
+
+def no_store() -> str:
+    raise OnlineStoreError("the online store does not answer")
+
+
+def test_a_store_that_does_not_answer_is_no_refusal_and_the_namespace_stays() -> None:
+    world = World()
+    world.look()
+    world.champion._namespace = no_store
+    assert (world.look(), world.champion.refused) == ("v1", None)
+    world.release = release(BETTER, 2)
+    assert (world.look(), world.champion.refused) == ("v2", None)
+    assert "does not answer" in str(world.champion.storeless)
+    assert world.champion.serving.namespace == "view/print/1"  # pyright: ignore[reportOptionalMemberAccess]
+    world.champion._namespace = lambda: "view/print/2"
+    world.look()
+    assert world.champion.storeless is None
+    assert world.champion.serving.namespace == "view/print/2"  # pyright: ignore[reportOptionalMemberAccess]
+
+
+@pytest.mark.parametrize("step", ["_released", "_load", "_namespace"])
+def test_whatever_keeps_a_release_from_being_followed_is_noted_and_tried_again(
+    step: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object) -> None:
+        raise FileNotFoundError("part-0.parquet")
+
+    world = World()
+    world.look()
+    world.release = release(BETTER, 2)
+    works = getattr(world.champion, step)
+    setattr(world.champion, step, broken)
+    assert [world.look(), world.look()] == ["v1", "v1"]
+    assert world.champion.refused == "FileNotFoundError: part-0.parquet"
+    assert len(caplog.records) == 1
+    setattr(world.champion, step, works)
+    assert (world.look(), world.champion.refused) == ("v2", None)
+
+
+def test_a_server_whose_first_look_fails_starts_and_looks_again() -> None:
+    world = World()
+    works, world.champion._released = world.champion._released, lambda: 1 / 0  # pyright: ignore[reportAttributeAccessIssue]
+    world.champion.start()
+    try:
+        assert "ZeroDivisionError" in str(world.champion.refused)
+        world.champion._released = works
+        deadline = time.monotonic() + 30
+        while world.champion.serving is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    finally:
+        world.champion.stop()

@@ -1,6 +1,8 @@
 from datetime import date
+from pathlib import Path
 
 import polars as pl
+import pytest
 
 from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import Lake
@@ -46,3 +48,14 @@ def test_a_model_without_a_known_origin_is_loaded_all_the_same(lake: Lake) -> No
     origins = Origins(lake, "models")
     assert origins.noting(lambda wanted: wanted.model_version)(release("1")) == "1"
     assert origins.run_of("1") is None
+
+
+def test_a_lost_file_of_the_models_table_keeps_no_model_from_loading(
+    lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    trained(lake, "a", 1, 2)
+    for file in Path(lake.root).rglob("*.parquet"):
+        file.unlink()
+    origins = Origins(lake, "models")
+    assert origins.noting(lambda wanted: wanted.model_version)(release("1")) == "1"
+    assert "the run that made 1 is not known" in caplog.text
