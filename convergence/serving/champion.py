@@ -85,7 +85,7 @@ class Champion:
         self.storeless: str | None = None  # why the newest namespace is not known; the release serves all the same
         self.challenger_refused: str | None = None  # why the champion answers for the challenger too
         self.unrecorded: str | None = None  # why a verdict of the guards is not on record yet
-        self._tried: Release | None = None
+        self._tried: tuple[Release, str] | None = None  # the newest that was refused, and why
         self._trial: Trial | None = None  # the newest: what its guards found holds as long as this server runs
         self._recorded: Trial | None = None
         self._untriable: Release | None = None
@@ -116,14 +116,15 @@ class Champion:
                     self.serving = replace(now, namespace=namespace, trial=trial)
                 self.refused = None
                 return
-            if release == self._tried and self.refused:
+            if self.refused and self._tried and self._tried[0] == release:
+                self._note(self._tried[1])
                 return  # it was refused before; another release is needed
             scorer = self._checked(release)
             self.serving = Serving(release, scorer, self._newest_namespace(now), self._tried_beside(release))
             self.refused = None
             log.info("serving %s, release %d", release.model_version, release.number)
         except ModelError as error:
-            self._tried = release
+            self._tried = release, str(error)
             self.refusals += 1
             self._note(str(error))
 

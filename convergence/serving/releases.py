@@ -48,8 +48,8 @@ class ReleaseSource:
         """What is released; None where nothing is, and nothing was promoted.
 
         The log is read at first, every LOG_EVERY seconds, and as soon as Redis has another record than it had. While
-        the log cannot be read, the newest release that is known stays, or what Redis says. Raises ModelError,
-        LakeError where neither is known.
+        it cannot be read, the release that it had or that Redis has is the one. Raises LakeError and whatever else it
+        cannot be read for where there is neither, or the two differ.
         """
         told, answers = None, True
         try:
@@ -59,7 +59,8 @@ class ReleaseSource:
         except ModelError as error:
             self._say(f"{error}; the log decides")
         news = answers and told not in (self._heard, self._newest)
-        if news or self.clock() - self._read_at >= (LOG_EVERY if answers else LOG_ALONE_EVERY):
+        every = LOG_EVERY if answers and self._unread is None else LOG_ALONE_EVERY
+        if news or self.clock() - self._read_at >= every:
             self._read_at, self._heard = self.clock(), told
             try:
                 self._newest = newest(AuditLog(self.lake.store), self.served.name) or self._promoted()
@@ -70,9 +71,12 @@ class ReleaseSource:
                 self._unread = None
                 if answers:
                     self._correct(told)
-        if self._unread and not (self._newest or told):
+        if self._unread is None:
+            return self._newest
+        known = [release for release in (self._newest, told) if release]
+        if not known or known[0] != known[-1]:
             raise self._unread.with_traceback(None)
-        return (self._newest or told) if self._unread else self._newest
+        return known[0]
 
     def load(self, release: Release) -> Scorer:
         """The model of a release, checked against its hash and the inputs. Raises ModelError."""

@@ -125,6 +125,19 @@ def test_a_release_of_another_view_version_is_refused() -> None:
     assert "start the server from the code of that release" in str(world.champion.refused)
 
 
+def test_a_refusal_is_said_again_when_something_else_has_passed() -> None:
+    world = World()
+    world.release = release(BETTER, 2, fingerprint="other")
+    world.look()
+    why, works = world.champion.refused, world.champion._released
+    world.champion._released = lambda: 1 / 0  # pyright: ignore[reportAttributeAccessIssue]
+    world.look()
+    assert world.champion.refused != why
+    world.champion._released = works
+    world.look()
+    assert (world.champion.refused, world.champion.refusals) == (why, 1)
+
+
 def test_a_refused_release_that_is_taken_back_leaves_no_alarm() -> None:
     world = World()
     world.look()

@@ -163,3 +163,9 @@ def test_while_the_log_cannot_be_read_what_is_known_serves_and_then_what_redis_s
     house.broken = OSError("disk")
     house.now *= 2
     assert house.serving == "v1"
+    house.tells("v2")
+    with pytest.raises(OSError, match="disk"):  # nobody can say whether v2 is of this lake
+        house.source.released()
+    house.broken = None
+    house.now += LOG_ALONE_EVERY
+    assert house.serving == "v2"
