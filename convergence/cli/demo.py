@@ -90,12 +90,12 @@ def _confirm(instance: dg.DagsterInstance, node: Node, report: Report) -> None:
     graph = defs.resolve_asset_graph()
     alone = {key for check in checks() for key in check.check_keys}
     mine = graph.get_check_keys_for_assets({key_of(node.table)}) & alone
-    open_checks = [key for key in mine if not _passed(instance, key) and not _warned(instance, key)]
+    open_checks = [key for key in mine if _newest(instance, key) not in ("passed", "warning")]
     if not open_checks or report.failed:
         return
     _run_alone(instance, open_checks, _range(node.partitions))
     for check in open_checks:
-        if not _passed(instance, check) and not _warned(instance, check):
+        if _newest(instance, check) not in ("passed", "warning"):
             report.failed.append(node.table)
             console.print(f"  [red]failed[/] check {check.name} of {node.table}: see it in `make ui`")
 
@@ -129,11 +129,7 @@ def run_checks(instance: dg.DagsterInstance, partition: str) -> bool:
         if keys:
             tags = {"dagster/partition": partition} if definition else {}
             counted.update(_told(_run_alone(instance, keys, tags), partition if definition else ""))
-    warnings = counted["warning"]
-    console.print(
-        f"{counted['passed']} passed, {warnings} {'warning' if warnings == 1 else 'warnings'}, "
-        f"{counted['FAILED']} failed"
-    )
+    console.print(f"{counted['passed']} passed, {_warnings(counted['warning'])}, {counted['FAILED']} failed")
     return bool(counted) and not counted["FAILED"]
 
 
@@ -141,8 +137,7 @@ def _told(result: dg.ExecuteInProcessResult, of: str) -> Iterator[str]:
     """Print how each check of a run came out; yields passed, warning or FAILED for each."""
     colours = {"passed": "green", "warning": "yellow", "FAILED": "red"}
     for e in result.get_asset_check_evaluations():
-        warned = e.severity is dg.AssetCheckSeverity.WARN
-        verdict = "passed" if e.passed else "warning" if warned else "FAILED"
+        verdict = _verdict(e)
         console.print(
             f"[{colours[verdict]}]{verdict}[/] {e.asset_key.to_user_string()} {e.check_name} {of} {e.description or ''}"
         )
@@ -187,31 +182,35 @@ def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], re
     graph = defs.resolve_asset_graph()
     for node in nodes:
         keys = graph.get_check_keys_for_assets({key_of(node.table)})
-        passed = sum(_passed(instance, key) for key in keys)
-        warned = sum(_warned(instance, key) for key in keys)
+        verdicts = Counter(_newest(instance, key) for key in keys)
+        warned = verdicts["warning"]
         mine = held[node.table]
         table.add_row(
             node.table,
             f"{len(mine)}/{len(node.partitions)}",
             f"{sum(s.rows for s in mine.values()):,}",
-            f"{passed}/{len(keys)}" + (f", {warned} {'warning' if warned == 1 else 'warnings'}" if warned else ""),
+            f"{verdicts['passed']}/{len(keys)}" + (f", {_warnings(warned)}" if warned else ""),
             _metric(lake, node, metrics.get(node.table)),
             f"{report.seconds[node.table]:.1f}" if node.table in report.seconds else "up to date" if mine else "",
         )
     console.print(table)
 
 
-def _passed(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool:
+def _newest(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> str | None:
+    """How a check came out last; None: never."""
     record = instance.get_latest_asset_check_evaluation_record(check)
-    return record is not None and record.status.value == "SUCCEEDED"
+    return _verdict(record.evaluation) if record and record.evaluation else None
 
 
-def _warned(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> bool:
-    """Whether the newest evaluation failed as a warning only: to be looked at, while what follows goes on."""
-    record = instance.get_latest_asset_check_evaluation_record(check)
-    if record is None or record.evaluation is None or record.status.value != "FAILED":
-        return False
-    return record.evaluation.severity is dg.AssetCheckSeverity.WARN
+def _verdict(evaluation: dg.AssetCheckEvaluation) -> str:
+    """Passed, FAILED, or a warning: to be looked at, while what follows goes on."""
+    if evaluation.passed:
+        return "passed"
+    return "warning" if evaluation.severity is dg.AssetCheckSeverity.WARN else "FAILED"
+
+
+def _warnings(number: int) -> str:
+    return f"{number} {'warning' if number == 1 else 'warnings'}"
 
 
 def _metric(lake: Lake, node: Node, column: str | None) -> str:

@@ -129,10 +129,10 @@ class Canary:
 
     def _is_new(self, unit: str) -> bool:
         with self._lock:
-            known = len(self._units)
-            self._units[hash(unit)] = None
-            self._units.move_to_end(hash(unit))
-            new = len(self._units) > known
+            key = hash(unit)
+            new = key not in self._units
+            self._units[key] = None
+            self._units.move_to_end(key)
             if len(self._units) > _UNITS:
                 self._units.popitem(last=False)
             return new

@@ -34,7 +34,6 @@ class Experiment:
     """
 
     rates: pl.DataFrame
-    shares: Mapping[str, float]
     split_p: float
     distance: float | None
 
@@ -72,7 +71,6 @@ def experiment(folder: Path, name: str, shares: Mapping[str, float], since: date
     mine, theirs = (scored.filter(pl.col("variant") == v)["score"].to_numpy() for v in ("challenger", "champion"))
     return Experiment(
         counted,
-        shares,
         sample_ratio_p(dict(counted.select("variant", "units").iter_rows()), shares),
         distance(mine, theirs) if len(mine) and len(theirs) else None,
     )

@@ -16,9 +16,9 @@ from convergence_assets.fraud.training import (
     GATE_DAYS,
     KEYS,
     MODEL_WEEKS,
+    earlier,
     feature_ins,
     known_labels,
-    weeks,
 )
 from resources.lake import lake_asset
 
@@ -61,14 +61,18 @@ def decide(
 def gate_table(rows: pl.DataFrame) -> dict[str, Any]:
     """What the UI shows of a decision."""
     row = rows.row(0, named=True)
-    rules = [dg.TableRecord(rule) for rule in json.loads(row["gate"])]
     return {
         "champion": row["model_version"],
         "gate_average_precision": row["gate_average_precision"],
         "promoted": row["promoted"],
         "reason": row["reason"],
-        "gate": dg.MetadataValue.table(rules),
+        "gate": rules_table(row["gate"]),
     }
+
+
+def rules_table(rules: str) -> dg.TableMetadataValue:
+    """The rules of a verdict, from JSON."""
+    return dg.MetadataValue.table([dg.TableRecord(rule) for rule in json.loads(rules)])
 
 
 @lake_asset(
@@ -106,12 +110,9 @@ def fraud_promotions(
 
 
 def _champion_before(context: dg.AssetExecutionContext) -> dict[str, Any] | None:
-    """The newest decision of an earlier week: the table's own past, which no partition mapping expresses in a range."""
-    lake = context.resources.lake.lake
-    if lake.open("fraud/fraud_promotions") is None:
+    """The newest decision of an earlier week."""
+    decisions = earlier(context)
+    if decisions is None or "onnx" not in decisions.collect_schema():  # of before models were stored as ONNX
         return None
-    decisions = lake.scan("fraud/fraud_promotions")
-    if "onnx" not in decisions.collect_schema():  # decided before models were stored as ONNX: none can be opened
-        return None
-    earlier = decisions.filter(pl.col("valid_from") < weeks(context)[0], pl.col("onnx").is_not_null())
-    return next(earlier.sort("valid_from", "decided_at").tail(1).collect().iter_rows(named=True), None)
+    opened = decisions.filter(pl.col("onnx").is_not_null())
+    return next(opened.sort("valid_from", "decided_at").tail(1).collect().iter_rows(named=True), None)

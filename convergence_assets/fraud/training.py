@@ -17,6 +17,7 @@ from convergence_assets.fraud.arrivals import LABEL_DELAY
 from convergence_assets.fraud.contracts import FraudModel
 from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.partitions import weekly, window
+from resources.keys import table_of
 from resources.lake import Described, lake_asset
 
 MODEL_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 29))
@@ -124,17 +125,13 @@ def train(
     rows = splits.training_rows(known, as_of, days=TRAINING_DAYS, delay=DELAY_DAYS + GATE_DAYS)
     parameters = parameters or in_use()
     fitted = fit(rows, parameters)
-    sample = rows.gather_every(max(1, rows.height // CHECKED_ROWS)).select(MODEL_INPUT)
-    onnx, difference = ensemble.checked_onnx(fitted.served, MODEL_INPUT, boosting.values_of(sample))
+    version, parity, sample = versioned(fitted.served, rows, as_of)
     explaining = fitted.members["xgboost"]  # reasons are the trees', whatever serves
     assert isinstance(explaining, boosting.Trees)
     explained = explanation.explain(explaining.model, sample, nthread=2)
-    sha256 = stored.digest(onnx)
     return {
         "event_date": as_of,
-        "model_version": f"{as_of}.{sha256[:8]}",
-        "onnx": onnx,
-        "sha256": sha256,
+        **version,
         "model": explaining.model,
         "candidates": fitted.candidates,
         "alert_threshold": fitted.threshold,
@@ -149,12 +146,23 @@ def train(
                 "reason": fitted.reason,
                 "comparison": fitted.comparison,
                 "calibration": fitted.log_losses,
-                "parity": difference,
+                "parity": parity,
                 "parity_rows": sample.height,
                 "shap": explanation.summary(explained).head(10).to_dicts(),
             }
         ),
     }
+
+
+def versioned(served: ensemble.Ensemble, rows: pl.DataFrame, as_of: date) -> tuple[dict[str, Any], float, pl.DataFrame]:
+    """A model as it is stored and named: model_version, onnx, sha256; how far the graph is off, on which of the rows.
+
+    Raises ModelError: the graph does not give the model's scores.
+    """
+    sample = rows.gather_every(max(1, rows.height // CHECKED_ROWS)).select(MODEL_INPUT)
+    onnx, parity = ensemble.checked_onnx(served, MODEL_INPUT, boosting.values_of(sample))
+    sha256 = stored.digest(onnx)
+    return {"model_version": f"{as_of}.{sha256[:8]}", "onnx": onnx, "sha256": sha256}, parity, sample
 
 
 def parameters_as_of(found: pl.DataFrame, as_of: date) -> dict[str, Any]:
@@ -224,6 +232,14 @@ def logged(
         }
         for row in rows
     }
+
+
+def earlier(context: dg.AssetExecutionContext) -> pl.LazyFrame | None:
+    """Rows of an asset's own earlier weeks, which no partition mapping expresses in a range; None: never written."""
+    lake, table = context.resources.lake.lake, table_of(context.asset_key)
+    if lake.open(table) is None:
+        return None
+    return lake.scan(table).filter(pl.col("event_date") < weeks(context)[0])
 
 
 def weeks(context: dg.AssetExecutionContext) -> list[date]:

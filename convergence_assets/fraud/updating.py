@@ -16,21 +16,21 @@ import polars as pl
 
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.markdown import table
-from convergence.models import boosting, ensemble, metrics, promotions, splits, stored
+from convergence.models import boosting, ensemble, metrics, promotions, splits
 from convergence.models.calibration import Calibration
-from convergence_assets.fraud.feature_views import MODEL_INPUT
+from convergence_assets.fraud.gate import rules_table
 from convergence_assets.fraud.training import (
-    CHECKED_ROWS,
     DELAY_DAYS,
     GATE_DAYS,
     KEYS,
     MODEL_WEEKS,
     SEED,
+    earlier,
     feature_ins,
     known_labels,
     matrix,
     trees,
-    weeks,
+    versioned,
 )
 from resources.lake import lake_asset
 
@@ -89,13 +89,12 @@ def update(
     newest = splits.training_rows(known, as_of, days=GATE_DAYS, delay=DELAY_DAYS)
     model = refit["model"] if before is None else _continued(before["model"], refit["parameters"], known, as_of)
     ours, theirs = _scored(model, newest), _scored(before["model"], newest) if before else None
-    onnx, parity = _graph(model, newest)
-    challenger = {"model": model, "onnx": onnx, "sha256": stored.digest(onnx)}
-    challenger["model_version"] = f"{as_of}.{challenger['sha256'][:8]}"
+    version, parity, _ = versioned(_served(model), newest, as_of)
+    challenger = {"model": model, **version}
     verdict = promotions.gate(
         promotions.Scores(challenger["model_version"], ours),
         promotions.Scores(before["model_version"], theirs) if before and theirs is not None else None,
-        served=promotions.Served(len(onnx), parity),
+        served=promotions.Served(len(version["onnx"]), parity),
         repetitions=50,
     )
     serving = challenger if verdict.passed else before
@@ -140,11 +139,6 @@ def _scored(model: str, rows: pl.DataFrame) -> pl.DataFrame:
     return rows.with_columns(score=pl.Series(_served(model).score(matrix(rows).values)))
 
 
-def _graph(model: str, rows: pl.DataFrame) -> tuple[bytes, float]:
-    sample = rows.gather_every(max(1, rows.height // CHECKED_ROWS)).select(MODEL_INPUT)
-    return ensemble.checked_onnx(_served(model), MODEL_INPUT, boosting.values_of(sample))
-
-
 def prequential(rows: pl.DataFrame) -> dict[str, Any]:
     """What the UI shows: each figure, which Dagster plots over the weeks, and the table of all weeks so far."""
     row = rows.row(0, named=True)
@@ -156,7 +150,7 @@ def prequential(rows: pl.DataFrame) -> dict[str, Any]:
     means = ["mean", *(float(np.mean([week[name] for week in history])) for name in _RIVALS), None]
     return {
         **{name: row[name] for name in (*_RIVALS, "model_version", "updated", "trees", "scored_frauds", "reason")},
-        "gate": dg.MetadataValue.table([dg.TableRecord(rule) for rule in json.loads(row["gate"])]),
+        "gate": rules_table(row["gate"]),
         "prequential": dg.MetadataValue.md(
             "Average precision on the newest week with known labels, which nobody has learned from.\n\n"
             + table(["as of", "serving", "its update", "never updated", "full fit", "updated"], [*lines, means])
@@ -199,10 +193,8 @@ def fraud_updated_model(
     The gate compares an update with its predecessor on a week that neither has learned from; a refused one leaves the
     predecessor in place. Beside them stand the same trees without updates and the week's full fit.
     """
-    lake = context.resources.lake.lake
-    held = lake.open("fraud/fraud_updated_model") and lake.scan("fraud/fraud_updated_model")
-    first = weeks(context)[0]
-    past = held.filter(pl.col("event_date") < first).sort("event_date").tail(1).collect() if held is not None else None
-    before = next(past.iter_rows(named=True), None) if past is not None else None
+    past = earlier(context)
+    newest = past.sort("event_date").tail(1).collect().to_dicts() if past is not None else []
+    before = newest[0] if newest else None
     refits = fraud_model.sort("event_date").collect().to_dicts()
     return update_weeks(refits, before, transaction_features.collect(), labels.collect())
