@@ -156,8 +156,7 @@ def _try(
         return member
 
     margins = stacking.out_of_fold(rows, fit, fold)
-    margins = stacking.cross_fitted(margins[:, None], rows.label, fold)
-    loss = calibration.log_loss(margins, rows.label)
+    loss = calibration.log_loss(stacking.cross_fitted(margins[:, None], rows.label, fold), rows.label)
     search.study.tell(trial, loss)
     search.trials += 1
     if loss < search.loss:
@@ -172,7 +171,7 @@ def _entry(search: _Search, rows: Rows, fold: NDArray[np.int64], trials: int) ->
         cut_by_budget=search.trials < (trials if search.family.space else 1),
         parameters=search.parameters,
         seconds=search.seconds,
-        **scored(search.margins, rows.label, fold),
+        **scored(stacking.cross_fitted(search.margins[:, None], rows.label, fold), rows.label, fold),
     )
 
 
