@@ -28,6 +28,10 @@ class Family(NamedTuple):
     start: Mapping[str, float]
     library: str = "numpy"
 
+    def given(self, parameters: Mapping[str, float]) -> Callable[[Rows], Member]:
+        """The fit with these parameters, of rows alone."""
+        return lambda rows: self.fit(rows, parameters)
+
 
 SPACES: Mapping[str, Mapping[str, Range]] = {
     LINEAR: {"freedom": Range(0.003, 10.0, log=True)},
