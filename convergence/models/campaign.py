@@ -68,8 +68,8 @@ def targets(gain: ArrayLike, cost: ArrayLike, budget: float) -> NDArray[np.bool_
     if (costs <= 0).any() or room < 0 or not np.isfinite(gains).all():
         unusable = int((~np.isfinite(gains)).sum())
         raise ConvergenceError(
-            f"expected finite gains, costs of a cent or more and a budget of 0 or more; found {unusable} gains that are "
-            f"not finite, {int((costs <= 0).sum())} costs below a cent and a budget of {budget:g}"
+            f"expected finite gains, costs of a cent or more and a budget of 0 or more; found {unusable} gains that "
+            f"are not finite, {int((costs <= 0).sum())} costs below a cent and a budget of {budget:g}"
         )
     chosen = np.zeros(len(gains), np.bool_)
     worth = np.flatnonzero((gains > 0) & (costs <= room))

@@ -76,7 +76,7 @@ def measured(
         groups: attribute -> the group of each row.
         selected: whether each row is acted upon.
         limits: the greatest gap of each measure.
-        repetitions: draws of the bootstrap, within groups.
+        repetitions: draws of the bootstrap, within groups; one with a single class is drawn again.
         seed: of the draws.
         level: coverage of the intervals.
 
@@ -126,14 +126,14 @@ def verdict(low: float, high: float, limit: float) -> str:
 
 
 def _drawn(part: _Part, repetitions: int, draw: np.random.Generator) -> NDArray[np.float64]:
-    """(repetitions, measures) of rows drawn with replacement, positives and negatives each as many as there are."""
-    positive, negative = np.flatnonzero(part.label), np.flatnonzero(~part.label)
-    found = np.empty((repetitions, len(MEASURES)))
-    for number in range(repetitions):
-        rows = np.concatenate([draw.choice(which, len(which)) for which in (positive, negative)])
+    """(repetitions, measures) of rows drawn with replacement."""
+    found: list[list[float]] = []
+    while len(found) < repetitions:
+        rows = draw.integers(len(part.label), size=len(part.label))
         again = _Part(part.label[rows], part.score[rows], part.selected[rows])
-        found[number] = [of(again) for of in MEASURES.values()]
-    return found
+        if 0 < again.label.sum() < len(rows):
+            found.append([of(again) for of in MEASURES.values()])
+    return np.array(found)
 
 
 def _interval(draws: NDArray[np.float64], level: float) -> tuple[float, float]:

@@ -5,7 +5,17 @@ from datetime import timedelta
 import dagster as dg
 
 from asset_checks.gate import gate_check
-from convergence_assets.churn import evaluation, features, gate, inference, leaderboard, training
+from convergence_assets.churn import (
+    campaign,
+    cross_validation,
+    evaluation,
+    fairness,
+    features,
+    gate,
+    inference,
+    leaderboard,
+    training,
+)
 from convergence_assets.churn.arrivals import TOPIC, customers_topic, raw_customers
 from convergence_assets.churn.release import RELEASABLE, churn_model_release
 
@@ -21,7 +31,13 @@ defs = dg.Definitions(
         customers_topic,
         raw_customers,
         *dg.load_assets_from_modules([features, leaderboard, training, gate, evaluation, inference]),
+        *dg.load_assets_from_modules([cross_validation, fairness, campaign]),
     ],
-    asset_checks=[features.customer_features_leakage, gate_check(gate.churn_promotions)],
+    asset_checks=[
+        features.customer_features_leakage,
+        gate_check(gate.churn_promotions),
+        cross_validation.goals,
+        fairness.fairness_of_scores,
+    ],
     jobs=[churn_model_release],
 )

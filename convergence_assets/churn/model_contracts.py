@@ -115,3 +115,78 @@ class ChurnEvaluation(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+
+class ChurnOutOfFold(pa.DataFrameModel):
+    """One customer in one repetition of the cross-validation: the score of a model that has not seen its label."""
+
+    event_date: date = pa.Field(description="Day that the customer was looked at on")
+    customer_id: str = pa.Field(**CUSTOMER)
+    repeat: int = pa.Field(ge=0, description="Repetition, each with other folds")
+    fold: int = pa.Field(ge=0, description="Fold of the repetition that the customer is in")
+    churned: bool = pa.Field(description="Whether the customer left within the month")
+    gender: str = pa.Field(description="Gender on record; no feature")
+    senior: bool = pa.Field(description="Aged 65 or more; a feature")
+    monthly_charges: float = pa.Field(ge=0, description="Charge of the month", metadata={"unit": "USD"})
+    score: float = pa.Field(**_SHARE, description="Calibrated probability by the model fitted on the other folds")
+    baseline_score: float = pa.Field(**_SHARE, description="The same by a logistic regression, one-hot")
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+
+class ChurnCrossValidation(pa.DataFrameModel):
+    """One judged part of the cross-validation: a fold, or a repetition with all of its folds together."""
+
+    candidate: str = pa.Field(isin=["stack", "one_hot_logistic"], description="The model, or the baseline")
+    repeat: int = pa.Field(ge=0, description="Repetition, each with other folds")
+    fold: int = pa.Field(ge=0, nullable=True, description="Fold; null: all customers, each scored out of its fold")
+    rows: int = pa.Field(gt=0, description="Customers that were judged")
+    roc_auc: float = pa.Field(**_SHARE, description="Area under the ROC curve")
+    brier: float = pa.Field(**_SHARE, description="Mean squared difference of score and label")
+    calibration_error: float = pa.Field(**_SHARE, description="Expected calibration error, 15 equal bins")
+    lift_10: float = pa.Field(ge=0, description="Share that left in the top tenth, relative to all")
+    profit_20: float = pa.Field(
+        description="Gain of an offer to the fifth with the greatest expected gain, by customer judged",
+        metadata={"unit": "USD"},
+    )
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+
+class ChurnFairness(pa.DataFrameModel):
+    """A measure of a group of customers, or the gap between the groups that are furthest apart."""
+
+    attribute: str = pa.Field(description="What the groups are cut by: gender or senior")
+    group: str = pa.Field(description="Value of the attribute; gap: the greatest difference between two groups")
+    measure: str = pa.Field(description="What was measured; see convergence/models/fairness.py")
+    rows: int = pa.Field(gt=0, description="Customers of the group")
+    value: float = pa.Field(description="The measure, or the gap")
+    low: float = pa.Field(description="Lower end of its 95 % interval, customers resampled")
+    high: float = pa.Field(description="Upper end of its 95 % interval")
+    limit: float = pa.Field(nullable=True, description="Of a gap: what is allowed")
+    verdict: str = pa.Field(
+        nullable=True, isin=["within", "watched", "exceeded"], description="Of a gap: what its interval says"
+    )
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+
+class CampaignTarget(Event):
+    """One customer to be made an offer, with what it is worth, what it costs at most, and why."""
+
+    customer_id: str = pa.Field(unique=True, **CUSTOMER)
+    place: int = pa.Field(ge=1, description="1: the greatest expected gain of the day")
+    score: float = pa.Field(**_SHARE, description="Calibrated probability of leaving, as issued")
+    monthly_charges: float = pa.Field(ge=0, description="Charge of the month", metadata={"unit": "USD"})
+    value_at_stake: float = pa.Field(
+        ge=0, description="What a kept customer brings, by the assumed months and margin", metadata={"unit": "USD"}
+    )
+    expected_gain: float = pa.Field(gt=0, description="Of the offer, all costs deducted", metadata={"unit": "USD"})
+    cost: float = pa.Field(
+        gt=0, description="What the offer costs at most: contact and incentive", metadata={"unit": "USD"}
+    )
+    reasons: str = pa.Field(description="The five features that raise the score most, in words")
+    model_version: str = pa.Field(description="The champion that scored the customer, whose trees give the reasons")
