@@ -69,7 +69,7 @@ def score_figures(rows: pl.DataFrame) -> dict[str, Any]:
     """What the UI shows of a day's scores."""
     return {
         "customers": rows.height,
-        "mean_score": rows["score"].to_numpy().mean(),
+        "mean_score": float(rows["score"].to_numpy().mean()),
         "model_version": rows["model_version"][0],
     }
 
