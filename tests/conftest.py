@@ -1,6 +1,7 @@
 """Fixtures that more than one folder of tests uses."""
 
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from convergence.errors import ServiceError
 from convergence.lake.tables import Lake
 from convergence.services.kafka import KafkaBroker, install_kafka
+from convergence.services.postgres import PostgresServer, postgres_binaries
 from resources.environments import Settings
 
 # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long.
@@ -66,3 +68,29 @@ def own_broker(kafka_jars: Path, tmp_path: Path) -> Iterator[KafkaBroker]:
     """A broker of one test alone."""
     with _started(tmp_path / "broker", kafka_jars) as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def postgres_folder() -> Iterator[Path]:
+    """A folder for PostgreSQL; a machine without it skips, unless it is told not to.
+
+    Not below pytest's own, which other users may not enter: for root, the server is another user.
+    """
+    try:
+        postgres_binaries()
+    except ServiceError as error:
+        if os.environ.get("CI") or os.environ.get("CONVERGENCE_REQUIRE_SERVICES"):
+            raise
+        pytest.skip(str(error))
+    with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
+        Path(folder).chmod(0o711)
+        yield Path(folder)
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_folder: Path) -> Iterator[PostgresServer]:
+    """A server for the tests of this process: a free port, a temporary folder. Give each test a schema of its own."""
+    server = PostgresServer(postgres_folder / "shared")
+    server.start()
+    yield server
+    server.stop()

@@ -24,8 +24,14 @@ def contract() -> None:
 
 @contract.command()
 @_FOLDER
-def export(folder: Path | None) -> None:
+@click.option(
+    "--great-expectations", "suites", type=click.Path(path_type=Path, file_okay=False),
+    help="Write a suite of Great Expectations for each table into this folder instead.",
+)  # fmt: skip
+def export(folder: Path | None, suites: Path | None) -> None:
     """Write the contract of each use case from the code; the file keeps its version and status."""
+    if suites:
+        return _export_suites(suites)
     from convergence.contracts.changes import explained
     from convergence.contracts.standard import document, dump, load
 
@@ -76,6 +82,28 @@ def check(folder: Path | None) -> None:
 
 
 @contract.command()
+@click.argument("table")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--engine", type=click.Choice(["pandera", "great-expectations"]), default="pandera", show_default=True)
+def test(table: str, files: tuple[Path, ...], engine: str) -> None:
+    """Judge Parquet FILES by the contract of TABLE, each as one partition; exit 1 if one breaks it."""
+    import polars as pl
+
+    from convergence.contracts.expectations import judged, run
+
+    known = {one.name: one.contract for tables in _files(None).values() for one in tables}
+    if table not in known:
+        raise click.BadParameter(f"{table!r} has no contract; there are: {', '.join(known)}")
+    frames, model = [pl.read_parquet(file) for file in files], known[table]
+    found = run(model, frames) if engine == "great-expectations" else [judged(model, frame) for frame in frames]
+    for file, frame, broken in zip(files, frames, found, strict=True):
+        click.echo(f"{file}: {frame.height:,} rows, {len(broken)} rules broken")
+        for reason, rows in broken.items():
+            click.secho(f"  {reason}" + (f" ({rows:,} rows)" if rows is not None else ""), fg="red")
+    sys.exit(1 if any(found) else 0)
+
+
+@contract.command()
 @click.argument("since", default="HEAD")
 @click.option("--use-case", "only", help="One use case; default: all.")
 def diff(since: str, only: str | None) -> None:
@@ -100,6 +128,17 @@ def diff(since: str, only: str | None) -> None:
         for change in sorted(found, key=lambda c: not c.breaking):
             click.secho(f"  {explained(change, readers)}", fg="red" if change.breaking else None)
     sys.exit(1 if breaking else 0)
+
+
+def _export_suites(folder: Path) -> None:
+    from convergence.contracts.expectations import suite, write_suites
+
+    tables = {one.name: one.contract for tables in _files(None).values() for one in tables}
+    written = write_suites(tables, folder)
+    left = {entry["why"] for name, model in tables.items() for entry in suite(name, model)["meta"]["not_translated"]}
+    click.echo(f"{folder}: {len(written)} suites; without an expectation, and named in the suites' not_translated:")
+    for why in sorted(left):
+        click.echo(f"  {why}")
 
 
 def _changes(old: "Document | None", new: "Document") -> "list[Change]":

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import click
 
-from convergence.services.kafka import PORT, KafkaBroker, install_kafka
+from convergence.services import kafka, postgres
+from convergence.services.kafka import KafkaBroker, install_kafka
+from convergence.services.postgres import PostgresServer
 
-_SERVICE = click.argument("service", type=click.Choice(["kafka"]))
+_SERVICE = click.argument("service", type=click.Choice(["kafka", "postgres"]))
 
 
 @click.group()
@@ -18,25 +20,34 @@ def services() -> None:
 
 @services.command()
 @_SERVICE
-@click.option("--port", type=click.IntRange(1024, 65534), help=f"Default: the one it had last, or {PORT}.")
+@click.option(
+    "--port",
+    type=click.IntRange(1024, 65534),
+    help=f"Default: the one it had last, or {kafka.PORT} for kafka, {postgres.PORT} for postgres.",
+)
 def up(service: str, port: int | None) -> None:
     """Start SERVICE on loopback, with its data under CONVERGENCE_HOME. One that runs is left alone.
 
-    Kafka also takes the next port, for its controller.
+    Kafka also takes the next port, for its controller. PostgreSQL asks for the password in its folder's file `url`.
     """
     folder = _folder(service)
-    broker = KafkaBroker(folder, install_kafka(folder.parent), port=port or _last_port(folder) or PORT)
-    began = broker.start()
+    if service == "kafka":
+        server = KafkaBroker(folder, install_kafka(folder.parent), port=port or _last_port(folder) or kafka.PORT)
+        setting = f"CONVERGENCE_KAFKA={server.address}"
+    else:
+        server = PostgresServer(folder, port=port or PostgresServer(folder).last_port or postgres.PORT)
+        setting = f'CONVERGENCE_POSTGRES="$(cat {server.url_file})"'
+    began = server.start()
     state = "is up" if began else "was up already"
-    click.echo(f"{service} {state} at {broker.bootstrap} (process {broker.pid}); log: {broker.log}")
-    click.echo(f"Next: export CONVERGENCE_KAFKA={broker.bootstrap}")
+    click.echo(f"{service} {state} at {server.address} (process {server.pid}); log: {server.log}")
+    click.echo(f"Next: export {setting}")
 
 
 @services.command()
 @_SERVICE
 def down(service: str) -> None:
     """Stop SERVICE in good order; its data stay."""
-    stopped = KafkaBroker(_folder(service)).stop()
+    stopped = _server(service).stop()
     click.echo(f"{service} is down" if stopped else f"{service} was not running")
 
 
@@ -46,14 +57,20 @@ def status() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    broker = KafkaBroker(_folder("kafka"))
-    pid, reachable = broker.pid, broker.reachable()
-    table = Table("service", "state", "address", "process", "log", box=None)
-    state = "died" if broker.died else "down" if pid is None else "up" if reachable else "up, does not answer"
-    log = str(broker.log) if broker.log.exists() else ""
-    table.add_row("kafka", state, broker.bootstrap if pid else "", str(pid or ""), log)
+    table, wrong = Table("service", "state", "address", "process", "log", box=None), False
+    for service in ("kafka", "postgres"):
+        server = _server(service)
+        pid, reachable = server.pid, server.reachable()
+        state = "died" if server.died else "down" if pid is None else "up" if reachable else "up, does not answer"
+        log = str(server.log) if server.log.exists() else ""
+        table.add_row(service, state, server.address if pid else "", str(pid or ""), log)
+        wrong |= server.died or (pid is not None and not reachable)
     Console(soft_wrap=True).print(table)
-    sys.exit(1 if broker.died or (pid and not reachable) else 0)
+    sys.exit(wrong)
+
+
+def _server(service: str) -> KafkaBroker | PostgresServer:
+    return KafkaBroker(_folder(service)) if service == "kafka" else PostgresServer(_folder(service))
 
 
 def _last_port(folder: Path) -> int | None:

@@ -5,9 +5,7 @@ restart what another one started.
 """
 
 import json
-import random
 import signal
-import socket
 import subprocess
 import time
 from base64 import urlsafe_b64encode
@@ -16,15 +14,13 @@ from uuid import uuid4
 
 from convergence.errors import ServiceError
 from convergence.services.jars import install, java
+from convergence.services.ports import free_ports, listens, refuse_taken
 from convergence.services.processes import end, one_at_a_time, running, spawn
 
 RECIPE = Path(__file__).parents[2] / "deploy" / "kafka"
 PORT = 9092
 JVM = ("-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
 LOG_LINES = 15
-
-# Below the ports that systems give to outgoing connections: a client that looks for a dead broker must not get its port
-_FREE_PORTS = range(20_000, 32_000)
 
 
 def install_kafka(services: Path) -> Path:
@@ -49,12 +45,17 @@ class KafkaBroker:
         if last and port in (None, last["port"]):
             self.port, self._controller = last["port"], last["controller"]
         else:
-            self.port, self._controller = (port, port + 1) if port else _free_ports()
+            self.port, self._controller = (port, port + 1) if port else free_ports(2)
 
     @property
     def bootstrap(self) -> str:
         """Where clients connect."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def address(self) -> str:
+        """Where clients connect, as other servers call it."""
+        return self.bootstrap
 
     @property
     def log(self) -> Path:
@@ -74,9 +75,7 @@ class KafkaBroker:
 
     def reachable(self) -> bool:
         """Whether something takes connections on its port."""
-        with socket.socket() as probe:
-            probe.settimeout(1)
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+        return listens(self.port)
 
     def start(self, timeout: float = 60) -> bool:
         """Start it and return when it answers; False: it ran already. The folder's data are kept.
@@ -92,7 +91,7 @@ class KafkaBroker:
                 self._wait_until_ready(pid, timeout, log_from=0)
                 return False
             self._reap()
-            self._refuse_taken_ports()
+            refuse_taken("broker", self.port, self._controller)
             log_from = self.log.stat().st_size if self.log.exists() else 0
             self._configure()
             self._process = spawn(self._java(*self._marker.split(" ", 1)), folder=self.folder, log=self.log)
@@ -143,18 +142,6 @@ class KafkaBroker:
         last = self._started()
         if last and last["port"] != self.port:
             raise ServiceError(f"the broker runs on port {last['port']}, not {self.port}: stop it first, or use that")
-
-    def _refuse_taken_ports(self) -> None:
-        for port in (self.port, self._controller):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind(("127.0.0.1", port))
-                except OSError as error:
-                    raise ServiceError(
-                        f"port {port} is taken ({error.strerror}); the broker needs {self.port} and "
-                        f"{self._controller}: choose another port"
-                    ) from None
 
     def _configure(self) -> None:
         """Write the configuration, and format the data folder if nothing is in it yet."""
@@ -209,20 +196,3 @@ def _answers(bootstrap: str) -> bool:
         return bool(AdminClient({"bootstrap.servers": bootstrap, "log_level": 0}).list_topics(timeout=5).brokers)
     except KafkaException:
         return False
-
-
-def _free_ports() -> tuple[int, int]:
-    """Two ports that nobody listens on."""
-    with socket.socket() as broker, socket.socket() as controller:
-        for probe in (broker, controller):
-            while not _bound(probe, random.SystemRandom().choice(_FREE_PORTS)):
-                continue
-        return broker.getsockname()[1], controller.getsockname()[1]
-
-
-def _bound(probe: socket.socket, port: int) -> bool:
-    try:
-        probe.bind(("127.0.0.1", port))
-    except OSError:
-        return False
-    return True

@@ -6,12 +6,14 @@ service, tells ours from a stranger.
 
 import fcntl
 import os
+import pwd
 import signal
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 
 @contextmanager
@@ -22,18 +24,29 @@ def one_at_a_time(lock: Path) -> Iterator[None]:
         yield
 
 
-def spawn(command: Sequence[str], *, folder: Path, log: Path) -> subprocess.Popen[bytes]:
-    """Start a process in a session of its own, in `folder`, with default signals and its output appended to `log`."""
+def spawn(command: Sequence[str], *, folder: Path, log: Path, user: str | None = None) -> subprocess.Popen[bytes]:
+    """Start a process in a session of its own, in `folder`, with default signals and its output appended to `log`.
+
+    `user`: as whom it runs, which only root may say; None: as this process.
+    """
     with log.open("ab") as output:
-        return subprocess.Popen(
+        return subprocess.Popen[bytes](
             command,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=default_signals,  # noqa: PLW1509
+            preexec_fn=default_signals,
+            **as_user(user),
         )
+
+
+def as_user(user: str | None) -> dict[str, Any]:
+    """Arguments of `subprocess` that give all rights of this process up for those of the user."""
+    if user is None:
+        return {}
+    return {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
 
 
 def default_signals() -> None:
