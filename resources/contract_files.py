@@ -9,6 +9,7 @@ import dagster as dg
 
 from convergence.contracts.changes import Consumers
 from convergence.contracts.standard import Table
+from convergence.errors import ConvergenceError
 from convergence.lake.contracts import Contract
 from resources.keys import table_of
 
@@ -16,13 +17,17 @@ _DAYS = {dg.DailyPartitionsDefinition: 1, dg.WeeklyPartitionsDefinition: 7}
 
 
 def contract_of(spec: dg.AssetSpec) -> Contract | None:
-    """The Pandera model of a lake table; None for assets that are none."""
+    """The Pandera model of a lake table; None for assets that are none. Raises ConvergenceError if it is not there."""
     named = spec.metadata.get("contract")
     named = named.value if isinstance(named, dg.MetadataValue) else named
     if not named:
         return None
     module, _, name = str(named).rpartition(".")
-    return getattr(import_module(module), name)
+    if model := getattr(import_module(module), name, None):
+        return model
+    raise ConvergenceError(
+        f"{table_of(spec.key)} names {named} as its contract, and {module} has no {name}: name it so"
+    )
 
 
 def promised(

@@ -30,11 +30,12 @@ def contract() -> None:
 )  # fmt: skip
 def export(folder: Path | None, suites: Path | None) -> None:
     """Write the contract of each use case from the code; the file keeps its version and status."""
-    if suites:
-        return _export_suites(suites)
     from convergence.contracts.changes import explained
     from convergence.contracts.standard import document, dump, load
 
+    if suites:
+        _export_suites(suites)
+        return
     readers = _readers()
     for file, tables in _files(folder).items():
         old = load(file) if file.exists() else None

@@ -15,7 +15,7 @@ TYPE, MISSING, EXTRA = "dtype", "column_in_dataframe", "column_in_schema"
 
 @dataclass(frozen=True)
 class Rule:
-    """One promise: of a column, or of the whole table (`column` None, and then `owner` names the contract)."""
+    """One promise: of a column, or of the whole table (`column` None; reasons then begin with `owner`)."""
 
     column: str | None
     name: str
@@ -31,7 +31,8 @@ class Rule:
 
 def rules_of(contract: Contract) -> list[Rule]:
     """Every rule of a contract, column by column, those of the whole table last."""
-    schema, owner = contract.to_schema(), contract.__name__
+    schema = contract.to_schema()
+    owner = schema.name or "frame"
     found: list[Rule] = []
     for name, column in schema.columns.items():
         found += [

@@ -6,6 +6,7 @@ from pathlib import Path
 from shutil import copytree
 from typing import Any
 
+import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
@@ -111,3 +112,17 @@ def test_a_difference_to_an_older_file_is_classified(folder: Path):
 
     assert done.exit_code == 1
     assert "BREAKING: fraud/labels.day: removed" in done.output
+
+
+def test_a_file_of_rows_is_judged_by_the_contract_of_a_table(tmp_path: Path):
+    good = pl.DataFrame({"seed": [1], "case": "x", **dict.fromkeys(("sent", "landed", "lost", "doubled", "torn"), 0)})
+    good = good.with_columns(failure=pl.lit(""), seconds=pl.lit(1.0)).cast({pl.Int32: pl.Int64})
+    files = tmp_path / "good.parquet", tmp_path / "bad.parquet"
+    good.write_parquet(files[0])
+    good.with_columns(lost=pl.lit(-1, pl.Int64)).write_parquet(files[1])
+
+    done = run("test", "governance/chaos_report", *map(str, files))
+
+    assert done.exit_code == 1
+    assert "good.parquet: 1 rows, 0 rules broken" in done.output
+    assert "lost: greater_than_or_equal_to(0) (1 rows)" in done.output
