@@ -41,6 +41,7 @@ class DuckDB(Warehouse):
 
         self.file.parent.mkdir(parents=True, exist_ok=True)
         try:
+            duckdb.connect(self.file).close()  # says at once what dagster-duckdb would try for minutes
             with self.connect() as connection:
                 try:
                     connection.execute("set TimeZone = 'UTC'")

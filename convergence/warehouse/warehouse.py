@@ -70,6 +70,7 @@ class Warehouse(ABC):
             for day, content in partitions.items()
         ]
         with self.session() as session:
+            _make_room(session)
             for row in rows:
                 session.execute(f"insert into {_READS} values (?, ?, ?, ?)", row)
 
