@@ -13,6 +13,7 @@ import click
 
 from convergence.cli.audit import audit
 from convergence.cli.chaos import chaos
+from convergence.cli.contract import contract
 from convergence.cli.docs import docs
 from convergence.cli.features import features
 from convergence.cli.land import land
@@ -50,7 +51,7 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, chaos, docs, features, land, now, promote, rejected, release),
+    *(audit, chaos, contract, docs, features, land, now, promote, rejected, release),
     *(with_rebuild(replay), reproduce, rollback, serve, services),
 ):
     cli.add_command(command)

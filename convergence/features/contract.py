@@ -11,10 +11,13 @@ from convergence.features.windows import compute
 from convergence.lake.contracts import Contract, schema_of
 
 
-def feature_contract(view: FeatureView, name: str, kept: Contract, sources: Mapping[str, Contract]) -> Contract:
+def feature_contract(
+    view: FeatureView, name: str, kept: Contract, sources: Mapping[str, Contract], *, module: str | None = None
+) -> Contract:
     """The columns of `kept`, then the features of the view with the types that it computes from `sources`.
 
-    Aggregates other than counts and sums may be null, and so may expressions.
+    `module` is where the contract can be found under its name; default: where `kept` is. Aggregates other than counts
+    and sums may be null, and so may expressions.
     """
     day = datetime(1970, 1, 1, tzinfo=UTC)
     nothing = {source: pl.DataFrame(schema=schema_of(contract)) for source, contract in sources.items()}
@@ -25,4 +28,4 @@ def feature_contract(view: FeatureView, name: str, kept: Contract, sources: Mapp
         for feature, description in view.descriptions.items()
     }
     annotations = {feature: type(computed[feature]) for feature in fields}
-    return type(name, (kept,), {"__annotations__": annotations, "__module__": kept.__module__, **fields})
+    return type(name, (kept,), {"__annotations__": annotations, "__module__": module or kept.__module__, **fields})
