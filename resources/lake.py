@@ -28,6 +28,7 @@ from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.event_log import held_open
 from resources.keys import table_of
+from resources.lineage import made_from
 from resources.partition_windows import upstream_reads
 from resources.snapshots import Snapshot, read_snapshot
 from resources.tracing import committing, traced
@@ -164,6 +165,7 @@ def lake_asset(
                 "dagster/table_name": table_of(key),
                 "dagster/column_schema": column_schema(contract),
                 "contract": f"{contract.__module__}.{contract.__name__}",
+                **made_from(contract, declared, asset.get("deps") or ()),
                 **(metadata or {}),
             },
         )(body)

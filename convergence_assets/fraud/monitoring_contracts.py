@@ -8,6 +8,7 @@ import polars as pl
 
 from convergence.lake.contracts import StrictColumns
 from convergence.monitoring.drift import DRIFT, STABLE, WATCH
+from convergence_assets.fraud.contracts import AS_OF
 
 _VERDICTS = [STABLE, WATCH, DRIFT]
 
@@ -31,6 +32,8 @@ class FeatureProfile(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["transaction_features.*"]}
+
 
 class ScoreProfile(FeatureProfile):
     """How the scores of one day and one model are distributed."""
@@ -38,19 +41,40 @@ class ScoreProfile(FeatureProfile):
     model_version: str = pa.Field(description="The champion that issued the scores")
     model_as_of: date = pa.Field(description="As-of date of that champion")
 
+    class Config(FeatureProfile.Config):
+        """Columns are as declared."""
+
+        metadata = {"from": ["fraud_scores.score"]}
+
 
 class ScoreReference(ScoreProfile):
     """How the champion of a week scores the newest labelled week before it, which its fit has not seen."""
 
-    event_date: date = pa.Field(description="As-of date of the week that the champion serves")
+    event_date: date = pa.Field(
+        description="As-of date of the week that the champion serves",
+        metadata={"from": ["fraud_promotions.event_date"]},
+    )
+
+    class Config(ScoreProfile.Config):
+        """Columns are as declared."""
+
+        metadata = {"from": ["fraud_promotions.onnx", "transaction_features.*"]}
 
 
 class FraudDrift(pa.DataFrameModel):
     """How much one column of the last day, or of the last seven, differs from what the champion was made for."""
 
-    event_date: date = pa.Field(description="Last day of the window")
-    window_days: int = pa.Field(isin=[1, 7], description="Length of the window", metadata={"unit": "days"})
-    feature: str = pa.Field(description="The feature, or `score`")
+    event_date: date = pa.Field(
+        description="Last day of the window", metadata={"made_here": "the day, which names the partition"}
+    )
+    window_days: int = pa.Field(
+        isin=[1, 7],
+        description="Length of the window",
+        metadata={"unit": "days", "made_here": "each day is judged by itself and with the six before it"},
+    )
+    feature: str = pa.Field(
+        description="The feature, or `score`", metadata={"from": ["feature_profiles.feature", "score_profiles.feature"]}
+    )
     effect: float = pa.Field(
         ge=0, nullable=True, description="PSI or KS as part of its limit; null: column left or came"
     )
@@ -67,30 +91,48 @@ class FraudDrift(pa.DataFrameModel):
     current_rows: int = pa.Field(ge=0, description="Rows of the current window")
     reference_first_day: date = pa.Field(description="First day of the reference window")
     reference_last_day: date = pa.Field(description="Last day of the reference window")
-    model_version: str = pa.Field(description="The champion whose training days are the reference of the features")
+    model_version: str = pa.Field(
+        description="The champion whose training days are the reference of the features",
+        metadata={"from": ["score_profiles.model_version"]},
+    )
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["feature_profiles.*", "score_profiles.*", "score_references.*"]}
 
 
 class FraudScorePerformance(pa.DataFrameModel):
     """One week of issued scores, judged once its labels are known, beside what the gate had measured."""
 
-    event_date: date = pa.Field(description="As-of date: every label of the judged week was known at its start")
-    first_day: date = pa.Field(description="First day of the judged week")
-    last_day: date = pa.Field(description="Last day of the judged week")
+    event_date: date = pa.Field(
+        description="As-of date: every label of the judged week was known at its start", metadata=AS_OF
+    )
+    first_day: date = pa.Field(description="First day of the judged week", metadata=AS_OF)
+    last_day: date = pa.Field(description="Last day of the judged week", metadata=AS_OF)
     rows: int = pa.Field(gt=0, description="Scores with a known label")
     frauds: int = pa.Field(gt=0, description="Frauds among them")
     base_rate: float = pa.Field(ge=0, le=1, description="Average precision of a constant score, the trivial baseline")
-    feature: str = pa.Field(isin=["average_precision"], description="What is judged")
+    feature: str = pa.Field(
+        isin=["average_precision"], description="What is judged", metadata={"made_here": "the one thing that is judged"}
+    )
     average_precision: float = pa.Field(ge=0, le=1, description="Of the scores as they were issued")
     average_precision_low: float = pa.Field(ge=0, le=1, description="Lower end of its 95 % interval, days resampled")
     average_precision_high: float = pa.Field(ge=0, le=1, description="Upper end of its 95 % interval, days resampled")
     card_precision_100: float = pa.Field(
         ge=0, le=1, description="Compromised among the 100 most suspicious cards a day"
     )
-    baseline: float = pa.Field(ge=0, le=1, description="Average precision that the gate measured of the champion")
-    limit: float = pa.Field(gt=0, description="Loss of average precision that is borne")
+    baseline: float = pa.Field(
+        ge=0,
+        le=1,
+        description="Average precision that the gate measured of the champion",
+        metadata={"from": ["fraud_promotions.gate_average_precision", "fraud_scores.model_version"]},
+    )
+    limit: float = pa.Field(
+        gt=0,
+        description="Loss of average precision that is borne",
+        metadata={"made_here": "PERFORMANCE_LIMIT of monitoring.py"},
+    )
     effect: float = pa.Field(description="Loss as part of the limit; negative: better than at the gate")
     verdict: str = pa.Field(isin=_VERDICTS, description="stable; watch: below, may be chance; drift: below, is not")
     note: str = pa.Field(description="The verdict in words")
@@ -98,11 +140,13 @@ class FraudScorePerformance(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["fraud_scores.score", "labels.*", "fraud_promotions.gate_average_precision"]}
+
 
 class FraudDriftReport(pa.DataFrameModel):
     """A page for people: the week before a date beside the days that its champion was fitted on."""
 
-    event_date: date = pa.Field(description="The day after the week that is shown")
+    event_date: date = pa.Field(description="The day after the week that is shown", metadata=AS_OF)
     page: str = pa.Field(description="Where the page lies, below the platform's home folder")
     reference_rows: int = pa.Field(gt=0, description="Rows sampled from the champion's training days")
     current_rows: int = pa.Field(gt=0, description="Rows sampled from the week")
@@ -111,3 +155,5 @@ class FraudDriftReport(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["transaction_features.*", "score_profiles.model_version"]}
