@@ -86,6 +86,16 @@ def column_graph(specs: Iterable[dg.AssetSpec]) -> ColumnGraph:
     )
 
 
+def reasons(specs: Iterable[dg.AssetSpec]) -> dict[Column, str]:
+    """Why columns have no sources, where that is declared."""
+    return {
+        Column(table_of(spec.key), name): column.tags["made_here"]
+        for spec in specs
+        for name, column in _columns(spec).items()
+        if "made_here" in column.tags
+    }
+
+
 def said(spec: dg.AssetSpec, key: str) -> Any:
     """Metadata as it was declared, whatever Dagster has wrapped it in; None where there is none."""
     value = spec.metadata.get(key)

@@ -16,6 +16,7 @@ from convergence.cli.chaos import chaos
 from convergence.cli.docs import docs
 from convergence.cli.features import features
 from convergence.cli.land import land
+from convergence.cli.lineage import impact, lineage
 from convergence.cli.now import now
 from convergence.cli.rebuild import with_rebuild
 from convergence.cli.rejected import rejected
@@ -50,7 +51,7 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, chaos, docs, features, land, now, promote, rejected, release),
+    *(audit, chaos, docs, features, impact, land, lineage, now, promote, rejected, release),
     *(with_rebuild(replay), reproduce, rollback, serve, services),
 ):
     cli.add_command(command)

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from convergence.errors import ConvergenceError
@@ -148,15 +149,16 @@ class ColumnGraph:
         """All that is made from these, directly or not, themselves left out, upstream first."""
         return self._reached(columns, self.followers)
 
-    def tree(self, column: Column) -> list[str]:
-        """Its sources as lines, indented; what was shown above is not repeated."""
+    def tree(self, column: Column, why: Mapping[Column, str] = MappingProxyType({})) -> list[str]:
+        """Its sources as lines, indented; what was shown above is not repeated. `why` some have none."""
         lines: list[str] = []
         shown: set[Column] = set()
 
         def show(one: Column, depth: int) -> None:
             sources = self.sources.get(one, ())
             again = one in shown and bool(sources)
-            lines.append(f"{'  ' * depth}{one}{'  (above)' if again else ''}")
+            said = "  (above)" if again else f"  ({why[one]})" if one in why else ""
+            lines.append(f"{'  ' * depth}{one}{said}")
             shown.add(one)
             for source in () if again else sources:
                 show(source, depth + 1)
