@@ -9,6 +9,7 @@ import polars as pl
 from convergence.lake.contracts import StrictColumns
 from convergence.monitoring.drift import DRIFT, STABLE, WATCH
 
+AS_OF = {"made_here": "the as-of date, which names the partition"}
 VERDICTS = [STABLE, WATCH, DRIFT]
 
 
@@ -31,6 +32,8 @@ class FeatureProfile(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"]}
+
 
 class ScoreProfile(FeatureProfile):
     """How the scores of one day and one model are distributed."""
@@ -38,19 +41,35 @@ class ScoreProfile(FeatureProfile):
     model_version: str = pa.Field(description="The champion that issued the scores")
     model_as_of: date = pa.Field(description="As-of date of that champion")
 
+    class Config(FeatureProfile.Config):
+        """Columns are as declared."""
+
+        metadata = {"from": ["*"]}
+
 
 class ScoreReference(ScoreProfile):
     """How the champion of a week scores the newest labelled week before it, which its fit has not seen."""
 
-    event_date: date = pa.Field(description="As-of date of the week that the champion serves")
+    event_date: date = pa.Field(description="As-of date of the week that the champion serves", metadata=AS_OF)
+
+    class Config(ScoreProfile.Config):
+        """Columns are as declared."""
+
+        metadata = {"from": ["*"]}
 
 
 class Drift(pa.DataFrameModel):
     """How much one column of the last day, or of the last seven, differs from what the champion was made for."""
 
-    event_date: date = pa.Field(description="Last day of the window")
-    window_days: int = pa.Field(isin=[1, 7], description="Length of the window", metadata={"unit": "days"})
-    feature: str = pa.Field(description="The feature, or `score`")
+    event_date: date = pa.Field(
+        description="Last day of the window", metadata={"made_here": "the day, which names the partition"}
+    )
+    window_days: int = pa.Field(
+        isin=[1, 7],
+        description="Length of the window",
+        metadata={"unit": "days", "made_here": "each day is judged by itself and with the six before it"},
+    )
+    feature: str = pa.Field(description="The feature, or `score`", metadata={"from": ["*"]})
     effect: float = pa.Field(
         ge=0, nullable=True, description="PSI or KS as part of its limit; null: column left or came"
     )
@@ -67,16 +86,21 @@ class Drift(pa.DataFrameModel):
     current_rows: int = pa.Field(ge=0, description="Rows of the current window")
     reference_first_day: date = pa.Field(description="First day of the reference window")
     reference_last_day: date = pa.Field(description="Last day of the reference window")
-    model_version: str = pa.Field(description="The champion whose training days are the reference of the features")
+    model_version: str = pa.Field(
+        description="The champion whose training days are the reference of the features",
+        metadata={"from": ["*"]},
+    )
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["*"]}
 
 
 class DriftReport(pa.DataFrameModel):
     """A page for people: the week before a date beside the days that its champion was fitted on."""
 
-    event_date: date = pa.Field(description="The day after the week that is shown")
+    event_date: date = pa.Field(description="The day after the week that is shown", metadata=AS_OF)
     page: str = pa.Field(description="Where the page lies, below the platform's home folder")
     reference_rows: int = pa.Field(gt=0, description="Rows sampled from the champion's training days")
     current_rows: int = pa.Field(gt=0, description="Rows sampled from the week")
@@ -85,3 +109,5 @@ class DriftReport(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["*"]}
