@@ -6,8 +6,9 @@ import dagster as dg
 
 from convergence_assets.churn import features
 from convergence_assets.churn.arrivals import TOPIC, customers_topic, raw_customers
+from convergence_assets.churn.feature_views import VIEWS
 
-__all__ = ["FRESH", "TOPIC", "UNITED", "defs"]
+__all__ = ["FRESH", "TOPIC", "UNITED", "VIEWS", "defs"]
 
 # Where a live source is configured: how long after its last materialization a table is overdue.
 FRESH = {"churn/customer_features": timedelta(hours=25)}
