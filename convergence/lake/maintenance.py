@@ -13,7 +13,7 @@ from deltalake.exceptions import CommitFailedError
 
 from convergence.errors import ConcurrentWrite, LakeError, TableMissing
 from convergence.lake.manifests import MANIFESTS, collect
-from convergence.lake.tables import WHOLE, Lake, rows_of
+from convergence.lake.tables import NO_VALUES, WHOLE, Lake, rows_of
 
 WEEK = timedelta(days=7)
 
@@ -34,6 +34,8 @@ def compact(lake: Lake, table: str) -> int:
     if handle is None:
         raise TableMissing(f"{table} has never been written: there is nothing to compact")
     try:
+        if handle.metadata().configuration.items().isdisjoint(NO_VALUES.items()):  # a table of before this rule
+            handle.alter.set_table_properties(NO_VALUES, post_commithook_properties=_KEEP_LOG)
         done = handle.optimize.compact(post_commithook_properties=_KEEP_LOG, writer_properties=_READ_IN_PARALLEL)
     except CommitFailedError as error:
         raise ConcurrentWrite(f"{table} changed while it was compacted; nothing was changed. Run it again.") from error

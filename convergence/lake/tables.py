@@ -18,7 +18,6 @@ from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote
 
 import obstore
 import polars as pl
@@ -31,10 +30,12 @@ from convergence.errors import ConcurrentWrite, LakeError, SchemaConflict, Table
 from convergence.faults import fault
 from convergence.lake.files import DAY, WHOLE, by_day, delta_schema, merged, partition_values, statistics
 from convergence.lake.generations import FIRST, Generations, current, location
+from convergence.lake.local_table import LocalTable
 from convergence.lake.store import open_store
 
 _ATTEMPTS = 8  # of a commit that lost a race against other partitions
-_CONFIGURATION = {
+NO_VALUES = {"delta.dataSkippingNumIndexedCols": "0"}  # what delta-rs writes itself, merged files, has no statistics
+_CONFIGURATION = NO_VALUES | {
     # Delta drops old log entries at a checkpoint after 30 days: the manifests live there, so they must stay
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
@@ -98,7 +99,7 @@ class Lake:
         """The table as it is now, or as of `version`; None only where it provably does not exist."""
         try:
             fault("open")
-            kind = DeltaTable if "://" in self.root else _LocalTable
+            kind = DeltaTable if "://" in self.root else LocalTable
             return kind(self.uri(table), version=version, storage_options=dict(self.storage_options))
         except (DeltaError, OSError, OverflowError) as error:
             if version is not None:
@@ -267,17 +268,6 @@ class Lake:
         obstore.put(self.store, f"{self.location(table)}/{path}", buffer.getbuffer())
         size, now = buffer.getbuffer().nbytes, int(time.time() * 1000)
         return AddAction(path, size, values, now, True, statistics(body))  # pyright: ignore[reportArgumentType]
-
-
-class _LocalTable(DeltaTable):
-    """Delta escapes what is not plain ASCII in a folder's name, and Polars 2.1 looks for the files under that name."""
-
-    @property
-    def table_uri(self) -> str:
-        return unquote(super().table_uri)
-
-    def file_uris(self, *filters: Any, **pruning: Any) -> list[str]:
-        return [unquote(uri) for uri in super().file_uris(*filters, **pruning)]
 
 
 def rows_of(handle: DeltaTable, days: Sequence[str] | None = None) -> pl.LazyFrame:
