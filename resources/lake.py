@@ -29,7 +29,7 @@ from resources.contract_metadata import column_schema, contract_check
 from resources.event_log import held_open
 from resources.keys import table_of
 from resources.partition_windows import upstream_reads
-from resources.snapshots import Snapshot, read_snapshot
+from resources.snapshots import Snapshot, read_snapshot, refuse_erased
 from resources.tracing import committing, traced
 
 # Dagster then emits no materializations of its own for an output. It is Dagster's private name, kept here alone: should
@@ -65,6 +65,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
     root: str
     storage_options: dict[str, str] = {}
+    home: str | None = None  # where the key of the erasures lies; None: beside the lake's folder
     generations: dict[str, int] = {}  # tables to be read and written in another generation than counts now
     traces: str | None = None  # folder for the spans of runs; neither it nor a collector: none are made
     collector: str | None = None  # address of one that takes OTLP over HTTP
@@ -72,7 +73,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
     @cached_property
     def lake(self) -> Lake:
         """The plain store behind this resource. Dagster makes one per run and per tick: each sees the newest switch."""
-        lake = Lake(self.root, self.storage_options)
+        lake = Lake(self.root, self.storage_options, home=self.home)
         return lake.at(self.generations) if self.generations else lake
 
     @cached_property
@@ -194,10 +195,12 @@ class _Run:
             inputs={table_of(self.upstream[n]): s.read for n, s in snapshots.items()},
             reads={k: {table_of(self.upstream[n]): f(k) for n, f in reads.items()} for k in self.keys},
         )
+        self.erasures = {table_of(self.upstream[n]): s.erasure for n, s in snapshots.items()}
         self.before = {key: self._newest_event(key) for key in self.upstream.values()}
 
     def base(self) -> DeltaTable | None:
         """The table before the write. Raises ConcurrentWrite if it was made from newer inputs than this run read."""
+        refuse_erased(self.lake, self.provenance.inputs, self.erasures)
         base = self.lake.open(self.table)
         newest = next(self.lake.commits(self.table, base.version() - 1), None) if base else None
         if newest and not newest.manifest["partitions"].keys().isdisjoint(self.keys):

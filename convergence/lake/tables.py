@@ -12,7 +12,7 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from convergence.lake.generations import FIRST, Generations, current, location
 from convergence.lake.local_table import LocalTable
 from convergence.lake.store import open_store
 
+ERASURE = "erasure"  # application id: its version is the newest erasure that looked through the table
 _ATTEMPTS = 8  # of a commit that lost a race against other partitions
 NO_VALUES = {"delta.dataSkippingNumIndexedCols": "0"}  # what delta-rs writes itself, merged files, has no statistics
 _CONFIGURATION = NO_VALUES | {
@@ -63,6 +64,7 @@ class Lake:
     root: str
     storage_options: Mapping[str, str] = field(default_factory=dict)
     pinned: Generations | None = None
+    home: str | None = None  # where its secrets lie; None: beside its folder
 
     @cached_property
     def generations(self) -> Generations:
@@ -71,11 +73,11 @@ class Lake:
 
     def at(self, generations: Generations) -> "Lake":
         """This lake with these tables in other generations."""
-        return Lake(self.root, self.storage_options, {**self.generations, **generations})
+        return replace(self, pinned={**self.generations, **generations})
 
     def newest(self) -> "Lake":
         """The lake with the generations that count now; itself, with what it has cached, if nothing was switched."""
-        now = Lake(self.root, self.storage_options)
+        now = replace(self, pinned=None)
         return self if now.generations == self.generations else now
 
     def generation(self, table: str) -> int:
@@ -137,7 +139,7 @@ class Lake:
                 f"{table}: {len(partitions)} partitions with {len(schemas)} different schemas; "
                 "one commit takes partitions of one schema, at least one, either days or the whole table"
             )
-        revisions = {_revision(key): base and base.transaction_version(_revision(key)) for key in partitions}
+        revisions = {app: base and base.transaction_version(app) for app in (*map(_revision, partitions), ERASURE)}
         seen = {r.path for r in _removals(base, partitions)} if base else set()
         adds = self._write_files(table, partitions)
 
@@ -151,7 +153,7 @@ class Lake:
             return [*removals, *adds]
 
         (frame,) = schemas.values()
-        after = {app: (revision or 0) + 1 for app, revision in revisions.items()} | dict(consumed)
+        after = {_revision(key): (revisions[_revision(key)] or 0) + 1 for key in partitions} | dict(consumed)
         self._transact(table, base, frame, manifest, actions, revisions, after, dated=WHOLE not in partitions)
 
     def append(
@@ -169,7 +171,7 @@ class Lake:
         Raises ConcurrentWrite if any of these application ids was committed since `base`: check again, then retry.
         """
         adds = self._write_files(table, by_day(frame) if dated else {WHOLE: frame})
-        before = {app: base and base.transaction_version(app) for app in consumed}
+        before = {app: base and base.transaction_version(app) for app in (*consumed, ERASURE)}
         self._transact(table, base, frame, manifest, lambda _: adds, before, consumed, dated=dated)
 
     def _transact(
