@@ -31,7 +31,7 @@ def without_erased(topic: Topic, rows: pl.DataFrame, erasures: Erasures) -> pl.D
 
 
 def ids_in(text: str, fields: Collection[str]) -> set[str]:
-    """What a text may name as a subject: in JSON the values of these fields, at any depth, or else each of its words."""
+    """What a text may name as a subject: in JSON the values of these fields, at any depth, else each of its words."""
     if text.startswith(_HEX):
         text = bytes.fromhex(text.removeprefix(_HEX)).decode(errors="replace")
     try:

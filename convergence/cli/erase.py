@@ -1,6 +1,5 @@
 """`convergence erase`: a data subject leaves everything that the platform keeps, with a certificate."""
 
-import json
 from typing import TYPE_CHECKING
 
 import click

@@ -1,6 +1,5 @@
 """What lies beside the lake's tables as files: served lines, ledgers of what was sent, rows of released models."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -66,7 +65,7 @@ class Ledgers:
             if not dry_run:
                 written = file.with_name(f".{file.name}.erasing")
                 frame.filter(~mine).write_parquet(written)
-                os.replace(written, file)
+                written.replace(file)
         return Erased(entries, where)
 
 
