@@ -131,6 +131,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         mine = {day: state for day, state in sorted(held.items()) if state.run_id == context.run_id}
         yield from landed_events(topic, mine, source=used)
         counts = {"messages": landed.messages, "rows_rejected": landed.rejected, "rows_late": landed.late}
+        counts |= {"rows_erased": landed.erased} if landed.erased else {}  # of data subjects who were erased: left out
         severity = dg.AssetCheckSeverity.WARN  # the stream goes on; the rows wait in quarantine
         passed = landed.rejected == 0
         yield dg.AssetCheckResult(check_name="contract", passed=passed, severity=severity, metadata=counts)

@@ -1,12 +1,14 @@
 """`convergence erase`: a data subject leaves everything that the platform keeps, with a certificate."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from convergence.cli.release import user
 
 if TYPE_CHECKING:
+    import dagster as dg
+
     from convergence.erasure.erase import Keepers
     from convergence.erasure.subjects import Subject
     from convergence.versions.reconcile import Node
@@ -24,35 +26,50 @@ def erase(who: str, reason: str, actor: str, *, dry_run: bool) -> None:
     interrupted. What Kafka holds stays there until its retention ends, and is left out whenever it is landed.
     """
     from convergence.cli import instance
-    from convergence.erasure import erase as erasing
-    from convergence.services.processes import one_at_a_time
-    from resources.environments import settings
-    from resources.recovery import refuse_while_running, report_unrecorded
+    from convergence.erasure.erase import look
 
-    subject = _subject(who)
-    keepers = _keepers(subject)
+    subject = subject_named(who)
     if dry_run:
-        found = list(erasing.look(keepers, subject))
+        found = list(look(keepers_of(subject), subject))
         for where, entries in found:
             click.echo(f"{entries:>8,}  {where}")
         click.echo(f"{sum(n for _, n in found):,} entries in {len(found)} places; nothing was changed")
         return
-    settings().home.mkdir(parents=True, exist_ok=True)
-    with instance() as dagster, one_at_a_time(settings().home / ".erasing"):
-        refuse_while_running(dagster, "erase it again when they have ended")
-        certificate = erasing.erase(keepers, subject, actor=actor, reason=reason)
-        report_unrecorded(dagster, keepers.lake.newest(), _nodes(subject), why=f"erasure {certificate['number']}")
+    with instance() as dagster:
+        _show(carry_out(subject, dagster, actor=actor, reason=reason))
+
+
+def carry_out(subject: "Subject", instance: "dg.DagsterInstance", *, actor: str, reason: str) -> dict[str, Any]:
+    """Erase, and tell Dagster of the partitions that differ; returns the certificate.
+
+    Raises LakeError while runs are in progress.
+    """
+    from convergence.erasure.erase import erase
+    from convergence.services.processes import one_at_a_time
+    from resources.environments import settings
+    from resources.recovery import refuse_while_running, report_unrecorded
+
+    keepers = keepers_of(subject)
+    with one_at_a_time(settings().home / ".erasing"):
+        refuse_while_running(instance, "erase it again when they have ended")
+        certificate = erase(keepers, subject, actor=actor, reason=reason)
+    why = f"a data subject was erased, certificate {certificate['number']}"
+    report_unrecorded(instance, keepers.lake.newest(), _nodes(subject), why=why)
+    return certificate
+
+
+def _show(certificate: dict[str, Any]) -> None:
     for told in certificate["tables"]:
-        days = len(told["partitions"])
-        click.echo(f"{told['rows']:>8,}  {told['table']}: {days} partitions, {told['files_removed']} files removed")
+        days, files = len(told["partitions"]), told["files_removed"]
+        click.echo(f"{told['rows']:>8,}  {told['table']}: {days} partitions; {files} files of older versions removed")
     for name, told in certificate["stores"].items():
         click.echo(f"{told['entries']:>8,}  {name}")
     click.echo(f"{certificate['inbox_files']:>8,}  files of the inbox written anew")
-    number = certificate["number"]
-    click.echo(f"erased: certificate _erasures/{number:010}.certificate.json, audit entry {certificate['audit_entry']}")
+    number, entry = certificate["number"], certificate["audit_entry"]
+    click.echo(f"erased: certificate _erasures/{number:010}.certificate.json of the lake, audit entry {entry}")
 
 
-def _subject(who: str) -> "Subject":
+def subject_named(who: str) -> "Subject":
     """The subject that KIND:ID names. Raises click.BadParameter for a kind that no contract knows."""
     from convergence.erasure.subjects import Subject
     from convergence_assets.definitions import defs, topics
@@ -75,7 +92,8 @@ def _nodes(subject: "Subject") -> "list[Node]":
     return [node for node in lake_nodes(defs.resolve_all_asset_specs()) if node.table in subject.columns]
 
 
-def _keepers(subject: "Subject") -> "Keepers":
+def keepers_of(subject: "Subject") -> "Keepers":
+    """Everything of this home that may hold the subject; use cases add what they keep by `ERASABLE`."""
     from convergence.cli import lake
     from convergence.erasure.erase import Keepers
     from convergence.erasure.files import KeptModels, Ledgers, ServedLines
