@@ -13,7 +13,6 @@ import dagster as dg
 from convergence.arrivals.drop_folder import DropFolder
 from convergence.arrivals.lander import Landed, land
 from convergence.arrivals.topics import Source, Topic
-from convergence.errors import ConvergenceError
 from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import PartitionState, Provenance, states
 from convergence.lake.tables import Lake
@@ -115,12 +114,13 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
     def raw(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lake: Lake = context.resources.lake.lake
         done: dict[str, Landed] = {}
-        failed: list[ConvergenceError] = []
+        failed: list[dg.Failure] = []
         for source in context.resources.sources.all:
             try:
-                done[source.name] = land(lake, topic, source, provenance(topic, source, context.run_id))
+                with failures():
+                    done[source.name] = land(lake, topic, source, provenance(topic, source, context.run_id))
                 context.log.info(f"{source.name}: {topic.name}: {done[source.name]}")
-            except ConvergenceError as error:  # what the other sources have, and what of this one was landed, counts
+            except dg.Failure as error:  # what the other sources have, and what of this one was landed, counts
                 failed.append(error)
         with failures():
             held = states(lake, [topic.table])[topic.table]
@@ -136,8 +136,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         passed = landed.rejected == 0
         yield dg.AssetCheckResult(check_name="contract", passed=passed, severity=severity, metadata=counts)
         if failed:
-            with failures():
-                raise failed[0]
+            raise failed[0]
 
     return raw  # pyright: ignore[reportReturnType]
 

@@ -6,7 +6,6 @@ days it covers; each day gets its own data version, provenance and check result;
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +16,8 @@ import dagster as dg
 import polars as pl
 from deltalake import DeltaTable
 
-from convergence.errors import ConcurrentWrite, ConvergenceError
-from convergence.lake.contracts import Contract, Judged, judge
+from convergence.errors import ConcurrentWrite
+from convergence.lake.contracts import Contract, Judged, judge, schema_of
 from convergence.lake.generations import FIRST
 from convergence.lake.manifests import Provenance, build_manifest, inputs_digest, record
 from convergence.lake.quarantine import quarantine
@@ -27,6 +26,7 @@ from convergence.observability.traces import Tracer, tracer
 from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.event_log import held_open
+from resources.failures import failures
 from resources.keys import table_of
 from resources.partition_windows import upstream_reads
 from resources.snapshots import Snapshot, read_snapshot, refuse_erased
@@ -131,7 +131,7 @@ def lake_asset(
         @traced
         def body(context: dg.AssetExecutionContext, **snapshots: Snapshot) -> Iterator[Any]:
             run = _Run(context, snapshots, declared)
-            with failures():
+            with failures(lambda: {*schema_of(contract), *(c for s in snapshots.values() for c in s.columns)}):
                 base = run.base()
                 made = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()})
                 made = made if isinstance(made, Described) else Described(made.lazy().collect())
@@ -287,14 +287,3 @@ class _Run:
             tags[f"dagster/input_data_version/{key.to_user_string()}"] = held.get(WHOLE) or inputs_digest({"": held})
             tags[f"dagster/input_event_pointer/{key.to_user_string()}"] = str(self.before[key] or "NULL")
         return tags
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """Show a platform error as what it says, not as a stack trace."""
-    try:
-        yield
-    except ConvergenceError as error:
-        raise dg.Failure(
-            f"{type(error).__name__}: {error}", allow_retries=isinstance(error, ConcurrentWrite)
-        ) from error

@@ -25,6 +25,11 @@ class Snapshot:
     ended: int
     erasure: int = 0  # the newest that had looked through the table
 
+    @property
+    def columns(self) -> list[str]:
+        """The names of its columns."""
+        return self.rows.collect_schema().names()
+
 
 def read_snapshot(
     lake: Lake, table: str, days: Sequence[str] | None, partitions_def: dg.PartitionsDefinition | None = None

@@ -126,17 +126,18 @@ def certificate(lake: Lake, number: int) -> dict[str, Any] | None:
 
 def erased_since(lake: Lake, table: str, version: int) -> Erased | None:
     """The error that says that rows of a table's version were erased since then, and when; None if none were."""
-    for commit in reversed(list(lake.commits(table, version))):
-        if gone := commit.manifest.get("erased"):
-            number, days = commit.manifest["erasure"], sorted(gone)
-            where = f"{len(days)} of its partitions, {days[0]} to {days[-1]}" if days[0] else "it"
-            return Erased(
-                f"{table} cannot be read as of version {version} any more: a data subject was erased from {where} on "
-                f"{commit.timestamp.astimezone(UTC):%Y-%m-%d} (certificate {number}), and the files of before were "
-                "removed. What was made from them cannot be made again; make it anew from what is there now. "
-                f"{FOLDER}/{number:010}.certificate.json says what went"
-            )
-    return None
+    since = [c for c in lake.commits(table, version) if c.manifest.get("erased")]
+    if not since:
+        return None
+    number = since[-1].manifest["erasure"]
+    days = sorted({day for c in since if c.manifest["erasure"] == number for day in c.manifest["erased"]})
+    where = f"{len(days)} of its partitions, {days[0]} to {days[-1]}," if days[0] else "it"
+    return Erased(
+        f"{table} cannot be read as of version {version} any more: a data subject was erased from {where} on "
+        f"{since[-1].timestamp.astimezone(UTC):%Y-%m-%d} (certificate {number}), and the files of before were removed. "
+        "What was made from them cannot be made again; make it anew from what is there now. "
+        f"{FOLDER}/{number:010}.certificate.json says what went"
+    )
 
 
 def _key(lake: Lake, *, create: bool) -> Key:

@@ -15,6 +15,7 @@ from convergence.arrivals.topics import Topic
 from convergence.erasure.erase import Keepers
 from convergence.erasure.files import KeptModels, Ledgers, ServedLines
 from convergence.erasure.subjects import Subject
+from convergence.lake.contracts import StrictColumns
 from convergence.lake.manifests import InputRead, Provenance, build_manifest, record, states
 from convergence.lake.tables import Lake, by_day
 
@@ -35,8 +36,8 @@ class RawOrder(pa.DataFrameModel):
     source: str
     offset: int
 
-    class Config:
-        strict = True
+    class Config(StrictColumns):
+        """Columns are as declared."""
 
 
 TOPIC = Topic(
