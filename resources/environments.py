@@ -19,6 +19,7 @@ from resources.lake import LakeIOManager
 from resources.online import Online
 from resources.published import Published
 from resources.reports import Reports
+from resources.warehouse import WarehouseResource
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
     kafka: str | None = None  # bootstrap servers of a Kafka cluster; none: drop folders only
     redis: str | None = None  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
+    warehouse: Literal["duckdb", "postgres"] = "duckdb"  # where dbt builds: <home>/warehouse, or the server below
     postgres: SecretStr | None = None  # postgresql://user:password@host:5432/database, the warehouse and offline store
     mlflow_url: str | None = None  # a tracking server instead of <home>/mlflow
     s3_endpoint: str | None = None  # an S3-compatible server; its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
@@ -118,6 +120,11 @@ def resources(here: Settings) -> dict[str, Any]:
             instead={"fraud/creditcard_10k.parquet": str(here.creditcard)} if here.creditcard else {},
         ),
         "online": Online(url=here.redis, home=str(here.home)),
+        "warehouse": WarehouseResource(
+            engine=here.warehouse,
+            file=str(here.home / "warehouse" / "warehouse.duckdb"),
+            url=here.postgres.get_secret_value() if here.postgres else None,
+        ),
         "reports": Reports(home=str(here.home)),
         "experiments": Experiments(
             tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db",

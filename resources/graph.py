@@ -1,6 +1,6 @@
 """The asset graph as the pure functions of `convergence.versions` see it: lake tables and who reads what of whom."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from graphlib import TopologicalSorter
 
@@ -14,8 +14,9 @@ from resources.partition_windows import upstream_reads
 
 def lake_nodes(specs: Iterable[dg.AssetSpec]) -> list[Node]:
     """The lake tables among these assets, upstream first."""
-    tables = {spec.key: spec for spec in specs if "dagster/table_name" in spec.metadata}
-    order = TopologicalSorter({key: [d.asset_key for d in spec.deps] for key, spec in tables.items()}).static_order()
+    every = {spec.key: spec for spec in specs}
+    tables = {key: spec for key, spec in every.items() if "dagster/table_name" in spec.metadata}
+    order = TopologicalSorter({key: [d.asset_key for d in spec.deps] for key, spec in every.items()}).static_order()
     # Most assets share their partitions, and Dagster enumerates them anew for each. A live definition grows: the cache
     # lasts one call.
     keys, reads = cache(_keys), cache(upstream_reads)
@@ -32,9 +33,20 @@ def lake_nodes(specs: Iterable[dg.AssetSpec]) -> list[Node]:
             },
             code_version=spec.code_version or "",
             layer=spec.tags.get("layer", ""),
+            steps=_marts(spec, every),
         )
 
     return [node(tables[key]) for key in order if key in tables]
+
+
+def _marts(spec: dg.AssetSpec, every: Mapping[dg.AssetKey, dg.AssetSpec]) -> list[str]:
+    """The models of the warehouse that an asset is published from, upstream first."""
+    found: dict[str, None] = {}
+    for dep in spec.deps:
+        above = every.get(dep.asset_key)
+        if above and above.tags.get("layer") == "mart":
+            found |= dict.fromkeys([*_marts(above, every), table_of(above.key)])
+    return list(found)
 
 
 def _keys(definition: dg.PartitionsDefinition | None) -> Sequence[str]:

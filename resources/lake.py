@@ -115,14 +115,15 @@ def lake_asset(
 ) -> Callable[[Body], dg.AssetsDefinition]:
     """`@dg.asset` whose rows keep `contract`. `describe` turns the rows of one partition into metadata of its event.
 
-    The function gets a LazyFrame per input (and the context, if its first parameter is `context`) and returns the rows
-    of the run's partitions, told apart by `event_date`.
+    The function gets a LazyFrame per input, or a Snapshot if it says so (and the context, if its first parameter is
+    `context`), and returns the rows of the run's partitions, told apart by `event_date`.
     """
 
     def decorate(fn: Body) -> dg.AssetsDefinition:
         parameters = list(inspect.signature(fn).parameters)
         takes_context = parameters[:1] == ["context"]
         names = parameters[takes_context:]
+        whole = {name for name in names if fn.__annotations__.get(name) is Snapshot}
         declared = {name: (ins or {}).get(name, dg.AssetIn()) for name in names}
         prefix = asset.get("key_prefix")
         key = dg.AssetKey([*([prefix] if isinstance(prefix, str) else prefix or []), asset.get("name") or fn.__name__])
@@ -133,7 +134,8 @@ def lake_asset(
             run = _Run(context, snapshots, declared)
             with failures(lambda: {*schema_of(contract), *(c for s in snapshots.values() for c in s.columns)}):
                 base = run.base()
-                made = fn(*[context] * takes_context, **{n: s.rows for n, s in snapshots.items()})
+                given = {n: s if n in whole else s.rows for n, s in snapshots.items()}
+                made = fn(*[context] * takes_context, **given)
                 made = made if isinstance(made, Described) else Described(made.lazy().collect())
                 if made.origins:
                     run.provenance = replace(run.provenance, origins=made.origins)

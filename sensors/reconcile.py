@@ -72,11 +72,11 @@ def run_requests(nodes: Sequence[Node], stale: Sequence[Stale]) -> Iterator[dg.R
             if key in wanted:
                 stretch.append(wanted[key])
             elif stretch:
-                yield _request(stretch)
+                yield _request(node, stretch)
                 stretch = []
 
 
-def _request(stretch: list[Stale]) -> dg.RunRequest:
+def _request(node: Node, stretch: list[Stale]) -> dg.RunRequest:
     first, last = stretch[0].partition, stretch[-1].partition
     tags = {"cause": stretch[0].reason[:200]}
     if first != WHOLE:
@@ -84,7 +84,7 @@ def _request(stretch: list[Stale]) -> dg.RunRequest:
     marks = "".join(s.fingerprint for s in stretch)
     return dg.RunRequest(
         run_key=blake2b(marks.encode(), digest_size=12).hexdigest(),
-        asset_selection=[key_of(stretch[0].table)],
+        asset_selection=[key_of(table) for table in (*node.steps, node.table)],
         tags=tags,
     )
 

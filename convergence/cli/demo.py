@@ -199,7 +199,8 @@ def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], re
 def _newest(instance: dg.DagsterInstance, check: dg.AssetCheckKey) -> str | None:
     """How a check came out last; None: never."""
     record = instance.get_latest_asset_check_evaluation_record(check)
-    return _verdict(record.evaluation) if record and record.evaluation else None
+    evaluation = record.evaluation if record else None
+    return _verdict(evaluation) if isinstance(evaluation, dg.AssetCheckEvaluation) else None  # None too while planned
 
 
 def _verdict(evaluation: dg.AssetCheckEvaluation) -> str:

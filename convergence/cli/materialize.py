@@ -9,11 +9,13 @@ import click
 if TYPE_CHECKING:
     import dagster as dg
 
+    from convergence.versions.reconcile import Node
+
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 def materializer(instance: "dg.DagsterInstance", resources: Mapping[str, Any]) -> Callable[..., None]:
-    """`run(table, tags, config)`: materialize partitions of a table, its blocking checks included, with `resources`.
+    """`run(node, tags, config)`: materialize partitions of a table, its blocking checks included, with `resources`.
 
     Raises LakeError, with what the failed step said.
     """
@@ -26,18 +28,18 @@ def materializer(instance: "dg.DagsterInstance", resources: Mapping[str, Any]) -
     beside = dg.Definitions(resources=resources, executor=dg.in_process_executor)
     job = dg.Definitions.merge(*(m.defs for m in use_cases()), beside).resolve_implicit_global_asset_job_def()
 
-    def run(table: str, tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> None:
+    def run(node: "Node", tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> None:
         began = time.perf_counter()
-        ops = {"ops": {table.replace("/", "__"): {"config": dict(config)}}} if config else {}
+        ops = {"ops": {node.table.replace("/", "__"): {"config": dict(config)}}} if config else {}
         result = job.execute_in_process(
             instance=instance,
-            asset_selection=[key_of(table)],
+            asset_selection=[key_of(table) for table in (*node.steps, node.table)],
             tags=dict(tags),
             run_config={**QUIET, **ops},
             raise_on_error=False,
         )
         days = [value for key, value in tags.items() if "partition" in key]
-        named = f"{table} {'..'.join(dict.fromkeys(days))}".rstrip()
+        named = f"{node.table} {'..'.join(dict.fromkeys(days))}".rstrip()
         if not result.success:
             failed = (cause(event) for event in result.all_events if event.is_step_failure)
             raise LakeError(f"{named} could not be made: {next(failed, 'see the log above')}")

@@ -182,12 +182,12 @@ def _make(live: "Lake", made: "Lake", topics: "Sequence[Topic]", nodes: "Sequenc
             for node in nodes:
                 if node.table in roots:
                     landed = landed_ranges(live, node.table)
-                    run(node.table, {"dagster/partition": node.partitions[-1]})
+                    run(node, {"dagster/partition": node.partitions[-1]})
                     refuse_lost_beginning(node.table, landed, landed_ranges(made, node.table))
                     continue
                 stale = stale_partitions(nodes, states(made, read))
                 for request in run_requests([node], [s for s in stale if s.ready]):
-                    run(node.table, request.tags)
+                    run(node, request.tags)
         if left := stale_partitions(nodes, states(made, read)):
             raise LakeError(f"{left[0].table} {left[0].partition} was not made: {left[0].reason}; run it again")
 

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from convergence.versions.reconcile import Node
     from convergence.versions.reproduce import Difference, Recorded
 
+# Nothing that counts is touched: stores are local and empty. A warehouse is DuckDB then, whatever is configured.
+_APART = {"lake_url": None, "mlflow_url": None, "warehouse": "duckdb"}
+
 
 @click.command()
 @click.argument("what", metavar="ASSET@PARTITION")
@@ -42,7 +45,7 @@ def reproduced(what: str) -> bool:
     wanted = recorded(here, node.table, partition, version)
     _say_code(wanted)
     with tempfile.TemporaryDirectory(prefix="convergence-reproduce-") as home, dg.DagsterInstance.ephemeral() as own:
-        apart = settings().model_copy(update={"home": Path(home), "lake_url": None, "mlflow_url": None})
+        apart = settings().model_copy(update=_APART | {"home": Path(home)})
         scratch = Lake(apart.lake_root)
         if _reads(node.table, "reads_releases"):
             release_log.copy(here.store, scratch.store)
@@ -55,7 +58,7 @@ def reproduced(what: str) -> bool:
                 click.echo(f"different: {each.table} is no longer what {what} was made from")
                 return False
         tags = {"dagster/partition": partition} if partition else {}
-        materializer(own, resources(apart))(node.table, tags, wanted.config)
+        materializer(own, resources(apart))(node, tags, wanted.config)
         made = states(scratch, [node.table])[node.table][partition]
         if made.content_hash == wanted.content_hash:
             click.echo(f"equal: {wanted.rows:,} rows, {wanted.content_hash}, in {time.perf_counter() - began:.1f} s")

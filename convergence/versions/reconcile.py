@@ -21,6 +21,7 @@ class Node:
     upstream: Mapping[str, Callable[[str], Sequence[str]]]
     code_version: str
     layer: str
+    steps: Sequence[str] = ()  # assets outside of the lake, between it and its upstream tables: they run first
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,97 @@
+"""PostgreSQL as the warehouse: the days that a run reads are copied into it."""
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import polars as pl
+from deltalake import DeltaTable
+
+from convergence.errors import ServiceError
+from convergence.lake.tables import DAY
+from convergence.warehouse.warehouse import Session, Warehouse, relation
+
+_TYPES = {
+    pl.Int64: "bigint",
+    pl.Int32: "integer",
+    pl.Float64: "double precision",
+    pl.Boolean: "boolean",
+    pl.String: "text",
+    pl.Date: "date",
+    pl.Datetime: "timestamptz",
+}
+
+
+@dataclass(frozen=True, repr=False)
+class PostgreSQL(Warehouse):
+    """A server by URL: postgresql://user:password@host:port/database."""
+
+    url: str
+    name = "PostgreSQL"
+    target = "postgres"
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """Host, port, user, database and password."""
+        at = urlsplit(self.url)
+        return {
+            "CONVERGENCE_WAREHOUSE_HOST": at.hostname or "",
+            "CONVERGENCE_WAREHOUSE_PORT": str(at.port or 5432),
+            "CONVERGENCE_WAREHOUSE_USER": unquote(at.username or ""),
+            "CONVERGENCE_WAREHOUSE_NAME": at.path.lstrip("/"),
+            "DBT_ENV_SECRET_WAREHOUSE_PASSWORD": unquote(at.password or ""),
+        }
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A connection in one transaction. Raises ServiceError where the server does not let us in."""
+        import psycopg2
+
+        try:
+            connection = psycopg2.connect(self.url, connect_timeout=10)
+        except psycopg2.OperationalError as error:
+            at = urlsplit(self.url)
+            raise ServiceError(
+                f"PostgreSQL at {at.hostname}:{at.port or 5432} does not let us in: start it with `convergence "
+                "services up postgres`, or correct CONVERGENCE_POSTGRES"
+            ) from error
+        try:
+            with connection:  # commits
+                yield _Session(connection)
+        finally:
+            connection.close()
+
+    def offer(self, table: str, handle: DeltaTable, rows: pl.LazyFrame, days: Sequence[str]) -> None:
+        """Replace these days of the copy by those of `rows`."""
+        schema, name = relation(table)
+        copied = rows.collect()
+        columns = {column: _TYPES[type(kind)] for column, kind in copied.schema.items()}
+        with self.session() as session:
+            session.execute(f"create schema if not exists {schema}")
+            defined = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
+            session.execute(f"create table if not exists {schema}.{name} ({defined})")
+            for column, kind in columns.items():
+                session.execute(f'alter table {schema}.{name} add column if not exists "{column}" {kind}')
+            session.execute(f"delete from {schema}.{name} where {DAY} between ? and ?", (min(days), max(days)))
+            listed = ", ".join(f'"{column}"' for column in columns)
+            text = copied.write_csv(quote_style="non_numeric", null_value="").encode()
+            assert isinstance(session, _Session)
+            with session.connection.cursor() as cursor:
+                cursor.copy_expert(f"copy {schema}.{name} ({listed}) from stdin (format csv, header)", io.BytesIO(text))
+
+
+@dataclass(frozen=True)
+class _Session:
+    connection: Any
+
+    def execute(self, sql: str, parameters: Sequence[Any] = ()) -> None:
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql.replace("?", "%s"), tuple(parameters))
+
+    def frame(self, sql: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:
+        return pl.read_database(
+            sql.replace("?", "%s"), self.connection, execute_options={"parameters": tuple(parameters)}
+        )

@@ -1,0 +1,47 @@
+{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='event_date') }}
+
+with customers as (
+    select * from {{ ref('stg_customers') }}
+    where event_date between '{{ var("first_day", "0001-01-01") }}' and '{{ var("last_day", "9999-12-31") }}'
+),
+
+billed as (
+    select
+        *,
+        coalesce(total_charges, 0) as charges_so_far,
+        case when tenure_months > 0 then total_charges / tenure_months else monthly_charges end as mean_charges
+    from customers
+)
+
+select
+    event_date,
+    event_time,
+    arrived_at,
+    customer_id,
+    gender,
+    senior,
+    partner,
+    dependents,
+    tenure_months,
+    phone_service,
+    multiple_lines,
+    internet_service,
+    online_security,
+    online_backup,
+    device_protection,
+    tech_support,
+    streaming_tv,
+    streaming_movies,
+    contract,
+    paperless_billing,
+    payment_method,
+    monthly_charges,
+    charges_so_far as total_charges,
+    mean_charges as mean_monthly_charges,
+    monthly_charges - mean_charges as charge_change,
+    {% for service in ['phone_service', 'multiple_lines', 'online_security', 'online_backup', 'device_protection',
+                       'tech_support', 'streaming_tv', 'streaming_movies'] -%}
+    cast({{ service }} as integer) +
+    {% endfor -%}
+    cast(internet_service <> 'none' as integer) as service_count
+from billed
