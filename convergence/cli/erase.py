@@ -1,5 +1,6 @@
 """`convergence erase`: a data subject leaves everything that the platform keeps, with a certificate."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -98,9 +99,10 @@ def keepers_of(subject: "Subject") -> "Keepers":
     from convergence.erasure.erase import Keepers
     from convergence.erasure.files import KeptModels, Ledgers, ServedLines
     from convergence.erasure.online import OnlineStates
+    from convergence.erasure.warehouse import WarehouseTables
     from convergence.services.redis import connect
     from convergence_assets.definitions import declared, topics
-    from resources.environments import settings
+    from resources.environments import resources, settings
 
     here, into = settings(), lake()
     mine = [topic for topic in topics().values() if topic.table in subject.columns]
@@ -117,5 +119,8 @@ def keepers_of(subject: "Subject") -> "Keepers":
             )
             for served in declared("SERVED")
         ]
+    warehouse = resources(here)["warehouse"].plain
+    if here.warehouse == "postgres" or Path(warehouse.environment["CONVERGENCE_WAREHOUSE_FILE"]).exists():
+        stores.append(WarehouseTables(warehouse, lambda: any(cleared.values())))
     stores += [store(here.home) for store in declared("ERASABLE")]
     return Keepers(into, here.home / "inbox", mine, stores, cleared)
