@@ -14,6 +14,7 @@ from convergence.arrivals.topics import Topic
 from convergence.versions.united import Derive
 from resources.arrivals import overdue_when_silent
 from resources.environments import resources, settings
+from sensors.alerts import alerts
 from sensors.arrivals import arrival_sensor
 from sensors.drift import drift_sensor
 from sensors.reconcile import reconcile
@@ -51,10 +52,9 @@ defs = dg.Definitions.merge(
     dg.Definitions(
         resources=resources(settings()),
         jobs=[dg.define_asset_job("checks", selection=dg.AssetSelection.checks(*checks()))],
-        sensors=[arrival_sensor(topics().values()), reconcile, drift_sensor(declared("RETRAINING"))],
+        sensors=[arrival_sensor(topics().values()), reconcile, drift_sensor(declared("RETRAINING")), alerts],
         executor=dg.in_process_executor,  # a process per step costs seconds each
     ),
 )
-
 if settings().kafka:  # one name: Dagster refuses a module with two Definitions
     defs = overdue_when_silent(defs, topics().values(), ChainMap(*declared("FRESH")))
