@@ -62,7 +62,7 @@ def test_a_column_that_the_code_no_longer_has_fails_and_names_assets_and_the_api
     assert "BREAKING: fraud/raw_transactions.channel: removed" in done.output
     (said,) = (line for line in done.output.splitlines() if "fraud/raw_transactions.channel" in line)
     readers = said.partition("read by ")[2].split(", ")
-    assert {"fraud/labels", "fraud/transactions", "the HTTP API of fraud"} <= set(readers)
+    assert {"fraud/labels", "fraud/transactions", "HTTP service fraud"} <= set(readers)
 
 
 def test_a_column_of_another_type_fails_and_names_who_reads_it(folder: Path):
