@@ -138,7 +138,6 @@ class ChurnOutOfFold(pa.DataFrameModel):
 class ChurnCrossValidation(pa.DataFrameModel):
     """One judged part of the cross-validation: a fold, or a repetition with all of its folds together."""
 
-    candidate: str = pa.Field(isin=["stack", "one_hot_logistic"], description="The model, or the baseline")
     repeat: int = pa.Field(ge=0, description="Repetition, each with other folds")
     fold: int = pa.Field(ge=0, nullable=True, description="Fold; null: all customers, each scored out of its fold")
     rows: int = pa.Field(gt=0, description="Customers that were judged")
@@ -149,6 +148,13 @@ class ChurnCrossValidation(pa.DataFrameModel):
     profit_20: float = pa.Field(
         description="Gain of an offer to the fifth with the greatest expected gain, by customer judged",
         metadata={"unit": "USD"},
+    )
+    baseline_roc_auc: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
+    baseline_brier: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
+    baseline_calibration_error: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
+    baseline_lift_10: float = pa.Field(ge=0, description="The same of a logistic regression, one-hot")
+    baseline_profit_20: float = pa.Field(
+        description="The same of a logistic regression, one-hot", metadata={"unit": "USD"}
     )
 
     class Config(StrictColumns):
