@@ -83,6 +83,15 @@ def test_words_that_differ_from_the_code_fail_as_well(folder: Path):
     assert "fraud.yaml is not what the code says" in run("check", "--folder", str(folder)).output
 
 
+def test_a_use_case_without_a_file_fails(folder: Path):
+    (folder / "fraud.yaml").unlink()
+
+    done = run("check", "--folder", str(folder))
+
+    assert done.exit_code == 1
+    assert "fraud.yaml is not there: `convergence contract export` writes it" in done.output
+
+
 def test_a_file_of_no_use_case_fails(folder: Path):
     (folder / "ghost.yaml").write_text("")
 
