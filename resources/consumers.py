@@ -1,15 +1,14 @@
-"""Who reads a table or a column: assets, dbt models among them, and the HTTP API; named where a contract breaks."""
+"""Who reads a table or a column: assets, dbt models among them, and HTTP services; named where a contract breaks."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import dagster as dg
 
+from convergence.catalog.consumers import services
 from convergence.serving.use_case import ServedUseCase
+from convergence.versions.lineage import Column
 from resources.keys import key_of
-
-# What a service needs of the table that the gate's decisions are in.
-_OF_DECISIONS = frozenset({"valid_from", "model_version", "onnx", "sha256", "model"})
-_EVERY: frozenset[str] = frozenset()
+from resources.lineage import column_graph, said
 
 
 class Readers:
@@ -17,41 +16,31 @@ class Readers:
 
     def __init__(self, specs: Iterable[dg.AssetSpec], served: Iterable[ServedUseCase] = ()) -> None:
         self._specs = sorted(specs, key=lambda spec: spec.key)
-        self._served = list(served)
+        self._graph = column_graph(self._specs)
+        self._services = services(served, self._graph.tables)
 
     def __call__(self, table: str, column: str | None = None) -> list[str]:
-        """Assets directly downstream that read the column (all of them, where nothing is known of columns); APIs."""
+        """Assets directly downstream that read the column, and services that hold what is made from it.
+
+        Of a column that the code no longer has, nothing is known: whatever reads the table then counts. Of a table as a
+        whole, only services that hold a column of its own are named.
+        """
         key = key_of(table)
         assets = [
             f"dbt model {spec.key.to_user_string()}" if "dbt" in spec.kinds else spec.key.to_user_string()
             for spec in self._specs
-            if any(dep.asset_key == key for dep in spec.deps) and _reads(spec, key, column)
+            if any(dep.asset_key == key for dep in spec.deps) and self._reads(spec, table, column)
         ]
-        apis = [
-            f"the HTTP API of {use_case.name}"
-            for use_case in self._served
-            if (columns := _served_tables(use_case).get(table)) is not None
-            and (column is None or not columns or column in columns)
-        ]
-        return assets + apis
+        changed = [Column(table, name) for name in self._graph.tables.get(table, ())]
+        if column is not None:
+            changed = [c for c in changed if c.name == column] or changed
+            changed += self._graph.after(changed)
+        return assets + [service.name for service in self._services if service.touched(changed).columns]
 
-
-def _reads(spec: dg.AssetSpec, key: dg.AssetKey, column: str | None) -> bool:
-    lineage = spec.metadata.get("dagster/column_lineage")
-    lineage = lineage.value if isinstance(lineage, dg.MetadataValue) else lineage
-    if column is None or not isinstance(lineage, dg.TableColumnLineage):
-        return True
-    read = {dep.column_name for deps in lineage.deps_by_column.values() for dep in deps if dep.asset_key == key}
-    return column in read or not read
-
-
-def _served_tables(use_case: ServedUseCase) -> Mapping[str, frozenset[str]]:
-    """The tables that a service reads or computes alike, with the columns that it needs; none named: all."""
-    view = use_case.features.online.view
-    return {
-        use_case.features.table: _EVERY,
-        f"{use_case.name}/{view.name}": frozenset(use_case.model.inputs),
-        use_case.model.decisions: _OF_DECISIONS,
-        use_case.model.models: _EVERY,
-        use_case.model.drift: _EVERY,
-    }
+    def _reads(self, spec: dg.AssetSpec, table: str, column: str | None) -> bool:
+        lineage = said(spec, "dagster/column_lineage")
+        if not isinstance(lineage, dg.TableColumnLineage) or column not in self._graph.tables.get(table, ()):
+            return True
+        deps = (dep for each in lineage.deps_by_column.values() for dep in each if dep.asset_key == key_of(table))
+        read = {dep.column_name for dep in deps}
+        return column in read or not read

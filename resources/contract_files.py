@@ -12,14 +12,14 @@ from convergence.contracts.standard import Table
 from convergence.errors import ConvergenceError
 from convergence.lake.contracts import Contract
 from resources.keys import table_of
+from resources.lineage import said
 
 _DAYS = {dg.DailyPartitionsDefinition: 1, dg.WeeklyPartitionsDefinition: 7}
 
 
 def contract_of(spec: dg.AssetSpec) -> Contract | None:
     """The Pandera model of a lake table; None for assets that are none. Raises ConvergenceError if it is not there."""
-    named = spec.metadata.get("contract")
-    named = named.value if isinstance(named, dg.MetadataValue) else named
+    named = said(spec, "contract")
     if not named:
         return None
     module, _, name = str(named).rpartition(".")

@@ -13,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from convergence.errors import SettingsError
 from convergence.faults import arm
 from convergence.observability.logs import json_handler
+from resources.alerts import Alerts
 from resources.arrivals import Sources
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
@@ -42,6 +43,9 @@ class Settings(BaseSettings):
     otlp: str | None = None  # http://host:4318, a collector for spans; none: files in <home>/traces
     traced: float = Field(default=0.05, ge=0, le=1)  # share of a service's requests that leave spans and a log line
     log: Literal["files", "stderr"] = "files"  # where JSON lines go: to files in <home>/logs or to stderr
+    alert_webhook: str | None = None  # where a JSON object is posted for each failed check or run; none: files only
+    alert_on: Literal["error", "warn"] = "error"  # warn: also for checks that only warn
+    ui: str = "http://127.0.0.1:3000"  # Dagster's UI as people reach it: alerts link to runs
     fault: str | None = None  # POINT:PASS:ACTION of convergence.faults, for tests that break the platform on purpose
 
     @property
@@ -126,6 +130,13 @@ def resources(here: Settings) -> dict[str, Any]:
             url=here.postgres.get_secret_value() if here.postgres else None,
         ),
         "reports": Reports(home=str(here.home)),
+        "alerts": Alerts(
+            home=str(here.home),
+            # by name, because an address often holds a secret, and the UI shows what resources are made from
+            webhook=dg.EnvVar("CONVERGENCE_ALERT_WEBHOOK") if here.alert_webhook else None,
+            warnings=here.alert_on == "warn",
+            ui=here.ui,
+        ),
         "experiments": Experiments(
             tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db",
             artifacts=f"{here.home}/mlflow/artifacts",

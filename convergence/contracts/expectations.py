@@ -4,7 +4,6 @@ What has no expectation of the same meaning is listed in the suite's `not_transl
 """
 
 import json
-import os
 import re
 import subprocess
 import tempfile
@@ -168,9 +167,9 @@ def _child(python: Path, *arguments: str | Path) -> Any:
     if not python.exists():
         raise SettingsError(f"Great Expectations is not there: expected {python}; `make setup` installs it")
     # its own folder has modules (-P) that would hide others of their name; it reports its use otherwise
-    command: Sequence[str | Path] = [python, "-P", "-W", "ignore", great_expectations_suite.__file__, *arguments]
-    quiet = {"GX_ANALYTICS_ENABLED": "false"}
-    done = subprocess.run(command, env={**os.environ, **quiet}, capture_output=True, text=True, check=False)
+    quietly = ("env", "GX_ANALYTICS_ENABLED=false", python, "-P", "-W", "ignore")
+    command = [*quietly, great_expectations_suite.__file__, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ServiceError(
             f"Great Expectations could not {arguments[0]}, and ended with:\n{done.stderr[-2000:].strip()}"

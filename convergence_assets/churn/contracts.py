@@ -87,7 +87,7 @@ class Label(Event):
         description="Whether the customer left within the month", metadata={"from": ["raw_customers.Churn"]}
     )
 
-    class Config(StrictColumns):
+    class Config(Event.Config):
         """Columns are as declared."""
 
         metadata = {"rows_of": "accounts"}
@@ -144,7 +144,7 @@ class Account(Event):
         ge=0, le=9, description="Services booked: telephone, lines, internet and its six extras"
     )
 
-    class Config(StrictColumns):
+    class Config(Event.Config):
         """Columns are as declared."""
 
         metadata = {"rows_of": "mart_accounts"}

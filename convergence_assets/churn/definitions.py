@@ -14,13 +14,15 @@ from convergence_assets.churn import (
     gate,
     inference,
     leaderboard,
+    monitoring,
     training,
 )
 from convergence_assets.churn.arrivals import TOPIC, customers_topic, raw_customers
 from convergence_assets.churn.feature_views import VIEWS
+from convergence_assets.churn.monitoring import RETRAINING
 from convergence_assets.churn.release import RELEASABLE, churn_model_release
 
-__all__ = ["FRESH", "RELEASABLE", "TOPIC", "UNITED", "VIEWS", "defs"]
+__all__ = ["FRESH", "RELEASABLE", "RETRAINING", "TOPIC", "UNITED", "VIEWS", "defs"]
 
 # Where a live source is configured: how long after its last materialization a table is overdue.
 FRESH = {"churn/customer_features": timedelta(hours=25)}
@@ -32,13 +34,14 @@ defs = dg.Definitions(
         customers_topic,
         raw_customers,
         *dg.load_assets_from_modules([features, leaderboard, training, gate, evaluation, inference]),
-        *dg.load_assets_from_modules([cross_validation, fairness, campaign]),
+        *dg.load_assets_from_modules([cross_validation, fairness, campaign, monitoring]),
     ],
     asset_checks=[
         features.customer_features_leakage,
         gate_check(gate.churn_promotions),
         cross_validation.goals,
         fairness.fairness_of_scores,
+        monitoring.drift_alarm,
     ],
     jobs=[churn_model_release],
 )

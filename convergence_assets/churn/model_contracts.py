@@ -105,7 +105,7 @@ class ChurnScore(Event):
     model_version: str = pa.Field(description="The champion that scored it")
     model_as_of: date = pa.Field(description="As-of date of that champion")
 
-    class Config(StrictColumns):
+    class Config(Event.Config):
         """Columns are as declared."""
 
         metadata = {"from": ["*"], "rows_of": "customer_features"}
@@ -219,7 +219,7 @@ class CampaignTarget(Event):
     reasons: str = pa.Field(description="The five features that raise the score most, in words")
     model_version: str = pa.Field(description="The champion that scored the customer, whose trees give the reasons")
 
-    class Config(StrictColumns):
+    class Config(Event.Config):
         """Columns are as declared."""
 
         metadata = {"from": ["*"], "rows_of": "customer_features"}

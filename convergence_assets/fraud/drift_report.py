@@ -1,14 +1,12 @@
 """A page a week on which a person sees how the model's inputs moved; made on demand, because Evidently is slow."""
 
-from datetime import date, timedelta
+from datetime import date
 
 import dagster as dg
 import polars as pl
 
-from convergence.errors import ModelError
-from convergence.lake.contracts import schema_of
 from convergence.monitoring.contracts import DriftReport
-from convergence.monitoring.evidently_report import write_report
+from convergence.monitoring.weekly_pages import weekly_pages
 from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.fraud.profiles import FIT
 from convergence_assets.partitions import weekly, window
@@ -51,18 +49,6 @@ def drift_report(
     Grain: week, named by the day after it. Sampled rows; the page lies below the platform's home folder. It decides
     nothing: the verdicts are in fraud/drift.
     """
-    champions = score_profiles.collect()
+    weeks = [date.fromisoformat(key) for key in context.partition_keys]
     inputs = transaction_features.select("event_date", *MODEL_INPUT)
-    rows = []
-    for week in map(date.fromisoformat, context.partition_keys):
-        served = champions.filter(pl.col("event_date").is_between(week - timedelta(days=7), week - timedelta(days=1)))
-        if served.is_empty():
-            raise ModelError(f"no scores of the week before {week}: materialize fraud/score_profiles of it first")
-        as_of = served.sort("event_date", "rows")["model_as_of"][-1]
-        windows = FIT.trained_on(as_of), (week - timedelta(days=7), week - timedelta(days=1))
-        old, new = (inputs.filter(pl.col("event_date").is_between(*w)).drop("event_date").collect() for w in windows)
-        page, name = context.resources.reports.page(f"fraud/drift/{week}.html")
-        written = write_report(old, new, page)
-        context.log.info(str(page.resolve()))
-        rows.append({"event_date": week, "page": name, **written._asdict()})
-    return pl.DataFrame(rows, schema=schema_of(DriftReport))
+    return weekly_pages(inputs, score_profiles.collect(), weeks, FIT, context.resources.reports.of("fraud/drift"))

@@ -1,6 +1,9 @@
 """What the tables about the platform itself hold."""
 
+from typing import Annotated
+
 import pandera.polars as pa
+import polars as pl
 
 from convergence.lake.contracts import StrictColumns
 
@@ -40,3 +43,30 @@ class LakeUpkeep(pa.DataFrameModel):
         """Columns are as declared."""
 
         metadata = {"made_here": "counted while the lake's files are kept up"}
+
+
+_Moment = Annotated[pl.Datetime, "us", "UTC"]
+
+
+class QualityScore(pa.DataFrameModel):
+    """How one check of one asset has been going, by the history that Dagster keeps."""
+
+    asset: str = pa.Field(description="The asset that is checked")
+    check: str = pa.Field(description="Name of the check")
+    verdict: str = pa.Field(
+        isin=["passed", "failed", "warned", "never"], description="The newest; never: it has not run yet"
+    )
+    evaluations: int = pa.Field(ge=0, description="The newest evaluations that are counted here")
+    pass_rate: float = pa.Field(ge=0, le=1, nullable=True, description="Share of them that passed; null: never ran")
+    evaluated_at: _Moment = pa.Field(nullable=True, description="When it was evaluated last")
+    failed_at: _Moment = pa.Field(nullable=True, description="When it failed last, among them")
+    failing_partitions: int = pa.Field(
+        ge=0, description="Partitions whose newest evaluation failed; 1 of a table without partitions"
+    )
+    rows_rejected: int = pa.Field(ge=0, description="Rows that these evaluations rejected", metadata={"unit": "rows"})
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+        unique = ["asset", "check"]
+        metadata = {"made_here": "counted in Dagster's history of checks"}

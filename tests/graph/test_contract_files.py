@@ -62,7 +62,7 @@ def test_a_column_that_the_code_no_longer_has_fails_and_names_assets_and_the_api
     assert "BREAKING: fraud/raw_transactions.channel: removed" in done.output
     (said,) = (line for line in done.output.splitlines() if "fraud/raw_transactions.channel" in line)
     readers = said.partition("read by ")[2].split(", ")
-    assert {"fraud/labels", "fraud/transactions", "the HTTP API of fraud"} <= set(readers)
+    assert {"fraud/labels", "fraud/transactions", "HTTP service fraud"} <= set(readers)
 
 
 def test_a_column_of_another_type_fails_and_names_who_reads_it(folder: Path):
@@ -81,6 +81,15 @@ def test_words_that_differ_from_the_code_fail_as_well(folder: Path):
     edit(folder, lambda made: made["team"].update(name="nobody"))
 
     assert "fraud.yaml is not what the code says" in run("check", "--folder", str(folder)).output
+
+
+def test_a_use_case_without_a_file_fails(folder: Path):
+    (folder / "fraud.yaml").unlink()
+
+    done = run("check", "--folder", str(folder))
+
+    assert done.exit_code == 1
+    assert "fraud.yaml is not there: `convergence contract export` writes it" in done.output
 
 
 def test_a_file_of_no_use_case_fails(folder: Path):
