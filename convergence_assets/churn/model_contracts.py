@@ -8,13 +8,14 @@ import pandera.polars as pa
 from convergence.lake.contracts import StrictColumns
 from convergence_assets.churn.contracts import CUSTOMER, Event, Time
 
+AS_OF = {"made_here": "the as-of date, which names the partition"}
 _SHARE: dict[str, Any] = {"ge": 0, "le": 1}
 
 
 class ChurnLeaderboard(pa.DataFrameModel):
     """One family of models on the folds of a search, or the stack of the best of each."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen")
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
     engine: str = pa.Field(description="What searched: convergence or h2o")
     family: str = pa.Field(description="Kind of model")
     place: int = pa.Field(ge=1, description="1: the least log loss of the engine's families")
@@ -32,11 +33,13 @@ class ChurnLeaderboard(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"]}
+
 
 class ChurnModel(pa.DataFrameModel):
     """One trained model: the row is the model."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen")
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
     model_version: str = pa.Field(unique=True, description="As-of date and first digits of sha256")
     onnx: bytes = pa.Field(description="The model: ONNX graph to a calibrated probability, signature inside")
     sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
@@ -51,11 +54,13 @@ class ChurnModel(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"]}
+
 
 class ChurnPromotion(pa.DataFrameModel):
     """A gate's decision: which model serves from a day on, and why."""
 
-    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from")
+    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from", metadata=AS_OF)
     valid_from: date = pa.Field(description="First day that the model serves")
     model_version: str = pa.Field(description="The champion from that day on")
     model_as_of: date = pa.Field(description="As-of date of that champion")
@@ -72,6 +77,8 @@ class ChurnPromotion(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"], "rows_of": "churn_model"}
+
 
 class ChurnChampion(pa.DataFrameModel):
     """Which model scores a day."""
@@ -87,6 +94,8 @@ class ChurnChampion(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"]}
+
 
 class ChurnScore(Event):
     """The score of one customer by the champion of its day."""
@@ -96,11 +105,16 @@ class ChurnScore(Event):
     model_version: str = pa.Field(description="The champion that scored it")
     model_as_of: date = pa.Field(description="As-of date of that champion")
 
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+        metadata = {"from": ["*"], "rows_of": "customer_features"}
+
 
 class ChurnEvaluation(pa.DataFrameModel):
     """One week of the walk-forward: a model judged on the week after its as-of date, once the labels are known."""
 
-    event_date: date = pa.Field(description="As-of date of the model, first day of the test week")
+    event_date: date = pa.Field(description="As-of date of the model, first day of the test week", metadata=AS_OF)
     model_version: str = pa.Field(description="The model that was judged")
     test_rows: int = pa.Field(gt=0, description="Customers of the test week")
     test_churned: int = pa.Field(gt=0, description="Those of them that left")
@@ -115,6 +129,8 @@ class ChurnEvaluation(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["*"], "rows_of": "churn_model"}
 
 
 class ChurnOutOfFold(pa.DataFrameModel):
@@ -133,6 +149,8 @@ class ChurnOutOfFold(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["*"], "rows_of": "customer_features"}
 
 
 class ChurnCrossValidation(pa.DataFrameModel):
@@ -160,6 +178,8 @@ class ChurnCrossValidation(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"]}
+
 
 class ChurnFairness(pa.DataFrameModel):
     """A measure of a group of customers, or the gap between the groups that are furthest apart."""
@@ -179,6 +199,8 @@ class ChurnFairness(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"]}
+
 
 class CampaignTarget(Event):
     """One customer to be made an offer, with what it is worth, what it costs at most, and why."""
@@ -196,3 +218,8 @@ class CampaignTarget(Event):
     )
     reasons: str = pa.Field(description="The five features that raise the score most, in words")
     model_version: str = pa.Field(description="The champion that scored the customer, whose trees give the reasons")
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+        metadata = {"from": ["*"], "rows_of": "customer_features"}
