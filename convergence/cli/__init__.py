@@ -99,9 +99,8 @@ def use_case(name: str) -> None:
 
     for path in create(ROOT, name):
         click.echo(path.relative_to(ROOT))
-    click.echo(
-        f"Next: .venv/bin/convergence contract export; .venv/bin/python -m pytest tests/convergence_assets/{name}"
-    )
+    click.echo("Next: .venv/bin/convergence contract export")
+    click.echo(f"      .venv/bin/python -m pytest tests/convergence_assets/{name}")
 
 
 @cli.command()

@@ -69,4 +69,4 @@ class QualityScore(pa.DataFrameModel):
         """Columns are as declared."""
 
         unique = ["asset", "check"]
-        metadata = {"made_here": "counted in Dagster's history of checks"}
+        metadata = {"made_here": "counted from Dagster's history of evaluations"}
