@@ -14,7 +14,7 @@ import click
 from convergence.cli.audit import audit
 from convergence.cli.chaos import chaos
 from convergence.cli.docs import docs
-from convergence.cli.features import features
+from convergence.cli.feature_catalogue import features
 from convergence.cli.land import land
 from convergence.cli.now import now
 from convergence.cli.rebuild import with_rebuild

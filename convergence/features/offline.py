@@ -18,6 +18,7 @@ from convergence.features.views import MICROSECOND
 from convergence.lake.tables import Lake
 
 TIME = pl.Datetime("us", "UTC")
+_PLACE = "filename, file_row_number"  # DuckDB's names of where in Parquet files a row is
 
 
 class OfflineStore(Protocol):
@@ -128,13 +129,14 @@ class DuckDBOffline:
             connection.execute("SET TimeZone = 'UTC'")
             connection.register("given", _Stream(asked.with_row_index("asked_row")))
             files = handle.file_uris()
+            source, place = "read_parquet($files, union_by_name = true, hive_partitioning = false)", _PLACE
             if not files:
-                connection.register("nothing", _Stream(pl.DataFrame(schema=group.columns)))
-            source = "read_parquet($files, union_by_name = true, hive_partitioning = false)" if files else "nothing"
+                source, place = "nothing", "place"
+                connection.register(source, _Stream(pl.DataFrame(schema={**group.columns, place: pl.Int64})))
             parameters: dict[str, Any] = {"files": files} if files else {}
             if group.max_age is not None:
                 parameters["max_age"] = group.max_age // MICROSECOND
-            return pl.DataFrame(connection.sql(_as_of(group, source), params=parameters))
+            return pl.DataFrame(connection.sql(_as_of(group, source, place), params=parameters))
 
 
 class _Stream:
@@ -147,31 +149,31 @@ class _Stream:
         return self._frame.__arrow_c_stream__(requested_schema)
 
 
-def _as_of(group: FeatureGroup, source: str) -> str:
+def _as_of(group: FeatureGroup, source: str, place: str) -> str:
     """The query, with the parameters `files`, if there are any, and `max_age` in microseconds, if there is one.
+
+    Rows are found by their keys and times alone, and fetched whole from their `place`, the columns that name a row.
 
     DuckDB's ASOF join takes any of several rows with one time, so it gets one of each time, the last. Where that had
     not arrived, and only there, all earlier ones are looked at.
     """
-    columns, keys, features = (
-        [quoted(name) for name in names] for names in (group.columns, group.entity, group.features)
-    )
+    keys, sequence = [quoted(key) for key in group.entity], quoted(group.sequence)
+    narrow = ", ".join(dict.fromkeys((*keys, "event_time", sequence, "arrived_at")))
     same = " AND ".join(f"given.{key} = history.{key}" for key in keys)
-    sequence = quoted(group.sequence)
     young = "" if group.max_age is None else "AND epoch_us(given.asked_time) - epoch_us(found.event_time) <= $max_age"
     return f"""
-        WITH history AS (SELECT {", ".join(columns)} FROM {source}),
+        WITH history AS MATERIALIZED (SELECT {narrow}, {place} FROM {source}),
         last_of_its_time AS (
             SELECT * FROM history
             QUALIFY 1 = row_number() OVER (
                 PARTITION BY {", ".join(keys)}, event_time ORDER BY {sequence} DESC NULLS LAST, arrived_at DESC
             )
         ),
-        latest AS (
+        latest AS MATERIALIZED (
             SELECT given.asked_row, given.asked_time, given.known_by, history.*
             FROM given ASOF JOIN last_of_its_time AS history ON {same} AND given.asked_time >= history.event_time
         ),
-        found AS (
+        found AS MATERIALIZED (
             SELECT * EXCLUDE (asked_time, known_by) FROM latest WHERE arrived_at <= known_by
             UNION ALL BY NAME
             SELECT given.asked_row, history.*
@@ -183,8 +185,9 @@ def _as_of(group: FeatureGroup, source: str) -> str:
                 ORDER BY history.event_time DESC, history.{sequence} DESC NULLS LAST, history.arrived_at DESC
             )
         )
-        SELECT {", ".join(f"found.{feature}" for feature in features)}
+        SELECT {", ".join(f"wide.{quoted(feature)}" for feature in group.features)}
         FROM given LEFT JOIN found ON given.asked_row = found.asked_row {young}
+        LEFT JOIN {source} AS wide ON {" AND ".join(f"wide.{part} = found.{part}" for part in place.split(", "))}
         ORDER BY given.asked_row
     """
 
