@@ -166,14 +166,10 @@ def _about_table(table: "FeatureTable") -> list[tuple[str, str]]:
 def _newest(table: "FeatureTable") -> "tuple[str, pl.DataFrame] | None":
     """The newest partition of a table in words, and its rows; None where there is none."""
     from convergence.cli import lake
-    from convergence.errors import TableMissing
     from convergence.lake.manifests import manifest, states
 
     here = lake()
-    try:
-        days = states(here, [table.table])[table.table]
-    except TableMissing:
-        return None
+    days = states(here, [table.table])[table.table]
     if not days:
         return None
     day = max(days)
