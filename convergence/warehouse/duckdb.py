@@ -41,6 +41,7 @@ class DuckDB(Warehouse):
 
         self.file.parent.mkdir(parents=True, exist_ok=True)
         try:
+            duckdb.connect(self.file).close()  # says at once what dagster-duckdb would try for minutes
             with self.connect() as connection:
                 try:
                     connection.execute("set TimeZone = 'UTC'")
@@ -74,6 +75,13 @@ class DuckDB(Warehouse):
                 rows.sink_parquet(copy.name)
                 session.execute(f"drop view if exists {schema}.{name}")
                 session.execute(f"create or replace table {schema}.{name} as select * from read_parquet('{copy.name}')")
+
+    def empty(self) -> None:
+        """Remove the file, once nobody has it open."""
+        with self.session():
+            pass
+        self.file.unlink()
+        self.file.with_name(f"{self.file.name}.wal").unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,11 @@ CUSTOMER_FEATURES = FeatureView(
 )  # fmt: skip
 
 CustomerFeatures = feature_contract(
-    CUSTOMER_FEATURES, "CustomerFeatures", Account, {"accounts": Account, "churn_labels": KnownLabel}
+    CUSTOMER_FEATURES,
+    "CustomerFeatures",
+    Account,
+    {"accounts": Account, "churn_labels": KnownLabel},
+    module=__name__,
 )
 
 DESCRIPTIONS = {name: column.description or name for name, column in CustomerFeatures.to_schema().columns.items()}

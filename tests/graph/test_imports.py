@@ -12,7 +12,7 @@ from tests.graph.house import PACKAGES, ROOT, imports, sources, within
 
 HEAVY = (
     *("torch", "mlflow", "transformers", "pyspark", "evidently", "feast", "h2o", "great_expectations"),
-    *("opentelemetry", "prometheus_client", "fastapi"),
+    *("opentelemetry.sdk", "prometheus_client", "fastapi"),
     *("shap", "xgboost", "sklearn", "pandas", "matplotlib", "scipy"),
 )
 # From the top: a layer may import itself and what is below it.
