@@ -16,7 +16,7 @@ from convergence.cli.chaos import chaos
 from convergence.cli.contract import contract
 from convergence.cli.docs import docs
 from convergence.cli.erase import erase
-from convergence.cli.features import features
+from convergence.cli.feature_catalogue import features
 from convergence.cli.land import land
 from convergence.cli.lineage import impact, lineage
 from convergence.cli.now import now

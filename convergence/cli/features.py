@@ -1,4 +1,7 @@
-"""`convergence features`: the feature views that are served, their values of this moment, and their updater."""
+"""`convergence features`: the feature views that are served, their values of this moment, and their updater.
+
+The catalogue and the offline stores are in `feature_catalogue.py`.
+"""
 
 import json
 import time
@@ -16,11 +19,11 @@ if TYPE_CHECKING:
 
 @click.group()
 def features() -> None:
-    """Look at feature views and their online state."""
+    """Look features up, read them as of a time or of this moment, and hand them to others."""
 
 
-@features.command("ls")
-def ls() -> None:
+@features.command()
+def online() -> None:
     """List the views that are served, and what their online state holds."""
     from rich.console import Console
     from rich.table import Table
@@ -40,19 +43,6 @@ def ls() -> None:
             state = [str(error)]
         table.add_row(*row, *state)
     Console(soft_wrap=True).print(table)
-
-
-@features.command()
-@click.argument("use_case")
-def show(use_case: str) -> None:
-    """Print the declared features of USE_CASE, their fingerprint and what is stored for each entity."""
-    online = served(use_case).features.online
-    click.echo(f"{online.view.name} {online.layout.fingerprint}: {online.view.description}")
-    for name, said in online.view.descriptions.items():
-        click.echo(f"  {name:32} {said}")
-    for (entity, source), columns in online.layout.columns.items():
-        days = online.layout.reach[entity, source] / 86_400e6
-        click.echo(f"stored by {'+'.join(entity)}: {source} of {days:g} days: {', '.join(columns)}")
 
 
 @features.command()

@@ -4,7 +4,7 @@ The definition is that of `point_in_time_join`: the last row by (event time, seq
 had arrived. An engine only finds rows; names, types and limits are settled here, so that they are the same for all.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from convergence.features.views import MICROSECOND
 from convergence.lake.tables import Lake
 
 TIME = pl.Datetime("us", "UTC")
+_PLACE = "filename, file_row_number"  # DuckDB's names of where in Parquet files a row is
 
 
 class OfflineStore(Protocol):
@@ -126,15 +127,22 @@ class DuckDBOffline:
             raise TableMissing(f"{group.table} has never been written: materialize {group.table} first")
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.register("given", _Stream(asked.with_row_index("asked_row")))
+            connection.register("asked", _Stream(asked.with_row_index("asked_row")))
             files = handle.file_uris()
+            source, place = "read_parquet($files, union_by_name = true, hive_partitioning = false)", _PLACE
             if not files:
-                connection.register("nothing", _Stream(pl.DataFrame(schema=group.columns)))
-            source = "read_parquet($files, union_by_name = true, hive_partitioning = false)" if files else "nothing"
+                source, place = "nothing", "place"
+                connection.register(source, _Stream(pl.DataFrame(schema={**group.columns, place: pl.Int64})))
             parameters: dict[str, Any] = {"files": files} if files else {}
             if group.max_age is not None:
                 parameters["max_age"] = group.max_age // MICROSECOND
-            return pl.DataFrame(connection.sql(_as_of(group, source), params=parameters))
+            *steps, query = [
+                (step, {name: value for name, value in parameters.items() if f"${name}" in step})
+                for step in _steps(group, source, place)
+            ]
+            for step, given in steps:
+                connection.execute(step, given)
+            return pl.DataFrame(connection.sql(query[0], params=query[1]))
 
 
 class _Stream:
@@ -147,44 +155,47 @@ class _Stream:
         return self._frame.__arrow_c_stream__(requested_schema)
 
 
-def _as_of(group: FeatureGroup, source: str) -> str:
-    """The query, with the parameters `files`, if there are any, and `max_age` in microseconds, if there is one.
+def _steps(group: FeatureGroup, source: str, place: str) -> Iterator[str]:
+    """Statements, the last of them the query. Parameters are `files` and `max_age`, in microseconds, where they occur.
 
     DuckDB's ASOF join takes any of several rows with one time, so it gets one of each time, the last. Where that had
-    not arrived, and only there, all earlier ones are looked at.
+    not arrived, and only there, all earlier ones are looked at. Rows are found by their keys and times alone, and
+    fetched whole from their `place`, the columns that name a row. In one statement DuckDB takes minutes for what these
+    do in seconds: it joins in an order of its own.
     """
-    columns, keys, features = (
-        [quoted(name) for name in names] for names in (group.columns, group.entity, group.features)
-    )
+    keys, sequence = [quoted(key) for key in group.entity], quoted(group.sequence)
+    narrow = ", ".join(dict.fromkeys((*keys, "event_time", sequence, "arrived_at")))
     same = " AND ".join(f"given.{key} = history.{key}" for key in keys)
-    sequence = quoted(group.sequence)
     young = "" if group.max_age is None else "AND epoch_us(given.asked_time) - epoch_us(found.event_time) <= $max_age"
-    return f"""
-        WITH history AS (SELECT {", ".join(columns)} FROM {source}),
-        last_of_its_time AS (
-            SELECT * FROM history
-            QUALIFY 1 = row_number() OVER (
-                PARTITION BY {", ".join(keys)}, event_time ORDER BY {sequence} DESC NULLS LAST, arrived_at DESC
-            )
-        ),
-        latest AS (
-            SELECT given.asked_row, given.asked_time, given.known_by, history.*
-            FROM given ASOF JOIN last_of_its_time AS history ON {same} AND given.asked_time >= history.event_time
-        ),
-        found AS (
-            SELECT * EXCLUDE (asked_time, known_by) FROM latest WHERE arrived_at <= known_by
-            UNION ALL BY NAME
-            SELECT given.asked_row, history.*
-            FROM latest AS given JOIN history
-            ON {same} AND history.event_time <= given.asked_time AND history.arrived_at <= given.known_by
-            WHERE given.arrived_at > given.known_by
-            QUALIFY 1 = row_number() OVER (
-                PARTITION BY given.asked_row
-                ORDER BY history.event_time DESC, history.{sequence} DESC NULLS LAST, history.arrived_at DESC
-            )
+    yield "CREATE TEMP TABLE given AS FROM asked"
+    yield f"CREATE TEMP TABLE history AS SELECT {narrow}, {place} FROM {source}"
+    yield f"""
+        CREATE TEMP TABLE last_of_its_time AS FROM history
+        QUALIFY 1 = row_number() OVER (
+            PARTITION BY {", ".join(keys)}, event_time ORDER BY {sequence} DESC NULLS LAST, arrived_at DESC
         )
-        SELECT {", ".join(f"found.{feature}" for feature in features)}
+    """
+    yield f"""
+        CREATE TEMP TABLE latest AS SELECT given.asked_row, given.asked_time, given.known_by, history.*
+        FROM given ASOF JOIN last_of_its_time AS history ON {same} AND given.asked_time >= history.event_time
+    """
+    yield f"""
+        CREATE TEMP TABLE found AS
+        SELECT * EXCLUDE (asked_time, known_by) FROM latest WHERE arrived_at <= known_by
+        UNION ALL BY NAME
+        SELECT given.asked_row, history.*
+        FROM latest AS given JOIN history
+        ON {same} AND history.event_time <= given.asked_time AND history.arrived_at <= given.known_by
+        WHERE given.arrived_at > given.known_by
+        QUALIFY 1 = row_number() OVER (
+            PARTITION BY given.asked_row
+            ORDER BY history.event_time DESC, history.{sequence} DESC NULLS LAST, history.arrived_at DESC
+        )
+    """
+    yield f"""
+        SELECT {", ".join(f"wide.{quoted(feature)}" for feature in group.features)}
         FROM given LEFT JOIN found ON given.asked_row = found.asked_row {young}
+        LEFT JOIN {source} AS wide ON {" AND ".join(f"wide.{part} = found.{part}" for part in place.split(", "))}
         ORDER BY given.asked_row
     """
 
