@@ -13,9 +13,12 @@ import click
 
 from convergence.cli.audit import audit
 from convergence.cli.chaos import chaos
+from convergence.cli.contract import contract
 from convergence.cli.docs import docs
+from convergence.cli.erase import erase
 from convergence.cli.features import features
 from convergence.cli.land import land
+from convergence.cli.lineage import impact, lineage
 from convergence.cli.now import now
 from convergence.cli.rebuild import with_rebuild
 from convergence.cli.rejected import rejected
@@ -50,7 +53,7 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, chaos, docs, features, land, now, promote, rejected, release),
+    *(audit, chaos, contract, docs, erase, features, impact, land, lineage, now, promote, rejected, release),
     *(with_rebuild(replay), reproduce, rollback, serve, services),
 ):
     cli.add_command(command)
@@ -159,7 +162,7 @@ def lake() -> "Lake":
 
     here = settings()
     options = {k: v.get_value() or "" if isinstance(v, dg.EnvVar) else v for k, v in storage_options(here).items()}
-    return Lake(here.lake_root, options)
+    return Lake(here.lake_root, options, home=str(here.home))
 
 
 @contextmanager

@@ -26,6 +26,9 @@ class StrictColumns(BaseConfig):
 
     strict = True
 
+    def __init_subclass__(cls) -> None:
+        cls.strict = True  # Pandera 0.35 reads what the Config itself defines, and nothing that it inherits
+
 
 _ROW_BY_ROW = {
     *("equal_to", "not_equal_to", "greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to"),
@@ -38,6 +41,12 @@ REJECTED = pl.Schema({DAY: pl.Date(), "reason": pl.String(), "row": pl.String()}
 def schema_of(contract: Contract) -> pl.Schema:
     """Names and Polars types of a contract's columns, in order."""
     return pl.Schema({name: column.dtype.type for name, column in contract.to_schema().columns.items()})  # pyright: ignore
+
+
+def subjects_of(contract: Contract) -> dict[str, str]:
+    """The column that names a data subject, by kind of subject: {"customer": "customer_id"}."""
+    columns = contract.to_schema().columns
+    return {str(c.metadata["subject"]): name for name, c in columns.items() if (c.metadata or {}).get("subject")}
 
 
 @dataclass(frozen=True)

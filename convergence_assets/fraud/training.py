@@ -20,6 +20,7 @@ from convergence_assets.partitions import weekly, window
 from resources.experiments import logged
 from resources.keys import table_of
 from resources.lake import Described, lake_asset
+from resources.lineage import USES
 
 MODEL_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 29))
 
@@ -230,7 +231,8 @@ def feature_ins(first: int, last: int, **more: dg.AssetIn) -> dict[str, dg.Asset
     """Features and labels of the weeks from `first` to `last` back, and `more`."""
     daily = window(first, last)
     return {
-        n: dg.AssetIn(key_prefix="fraud", partition_mapping=daily) for n in ("transaction_features", "labels")
+        name: dg.AssetIn(key_prefix="fraud", partition_mapping=daily, metadata={USES: used})
+        for name, used in (("transaction_features", MODEL_INPUT), ("labels", ("is_fraud", "label_time")))
     } | more
 
 
