@@ -117,6 +117,6 @@ def families(features: Sequence[str], *, seed: int = 0, nthread: int = 1) -> dic
         (LINEAR, straight, "sklearn.linear_model"),
         (BOOSTED, boosted, "xgboost"),
         (FOREST, forest, "xgboost"),
-        (NETWORK, perceptron, "torch"),
+        (NETWORK, perceptron, "torch._dynamo"),  # what an optimiser's first step would load
     )
     return {name: Family(name, fit, SPACES[name], START[name], library) for name, fit, library in made}

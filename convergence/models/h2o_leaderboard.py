@@ -74,7 +74,7 @@ def leaderboard(
         raise SettingsError(f"H2O is not there: expected {python}; `make setup` does it, or leave out the engine h2o")
     settings = {
         "models": models,
-        "budget": budget,
+        "budget": max(1, round(budget)),  # whole seconds; 0 would be no limit
         "algorithms": list(algorithms),
         "seed": seed,
         "threads": threads,

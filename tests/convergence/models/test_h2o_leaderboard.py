@@ -25,7 +25,7 @@ def world() -> tuple[Rows, NDArray[np.int64]]:
 
 def test_h2o_judges_its_models_on_the_same_folds_and_leaves_no_server_behind() -> None:
     rows, fold = world()
-    found = h2o_leaderboard.leaderboard(rows, fold, FEATURES, models=1, budget=60, algorithms=["GLM"])
+    found = h2o_leaderboard.leaderboard(rows, fold, FEATURES, models=1, budget=60.0, algorithms=["GLM"])
     (glm,) = [entry for entry in found.entries if entry.family == "glm"]
     ours = {e.family: e for e in automl.leaderboard(rows, fold, [families.families(FEATURES)["linear"]], trials=1,
                                                     budget=60)}  # fmt: skip

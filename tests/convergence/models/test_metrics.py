@@ -22,6 +22,7 @@ from convergence.models.metrics import (
     card_precision_at_k,
     card_precision_by_day,
     cost_curve,
+    lift,
     roc_auc,
 )
 
@@ -276,3 +277,12 @@ def test_cost_is_missed_amounts_and_alerts(rows: list[tuple[bool, int, int]]) ->
         assert (alerts, missed) == (len(looked_at), pytest.approx(left, abs=0.01))
         assert cost == pytest.approx(left + 3.0 * len(looked_at), abs=0.01)
     assert curve["missed"][-1] == 0
+
+
+def test_lift_is_how_many_times_more_positives_the_top_has() -> None:
+    label = [1, 1, 0, 1, 0, 0, 0, 0, 0, 0]
+    score = np.arange(10, 0, -1)
+    assert lift(label, score, 0.2) == pytest.approx(1.0 / 0.3)
+    assert lift(label, score, 0.5) == pytest.approx(0.6 / 0.3)
+    assert lift(label, score, 1.0) == pytest.approx(1.0)
+    assert lift(label, score, 0.0) == pytest.approx(1.0 / 0.3)  # at least one row

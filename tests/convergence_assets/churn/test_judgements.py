@@ -9,14 +9,12 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from asset_checks.fairness import judged as fairness_verdict
-from convergence.errors import ConvergenceError, ModelError
+from convergence.errors import ModelError
 from convergence.lake.contracts import schema_of
-from convergence.models import fairness
 from convergence.models.campaign import Assumptions
 from convergence_assets.churn import campaign, cross_validation, inference
 from convergence_assets.churn.arrivals import TOPIC
-from convergence_assets.churn.fairness import FAULTS, LIMITS, by_group, gaps
+from convergence_assets.churn.fairness import LIMITS, by_group, gaps
 from convergence_assets.churn.model_contracts import (
     CampaignTarget,
     ChurnCrossValidation,
@@ -122,60 +120,6 @@ def test_groups_and_gaps_of_both_attributes_are_measured() -> None:
     assert rows.height == 2 * len(LIMITS) * 3
     assert gaps(rows).keys() == {f"{a}_{m}_gap" for a in ("gender", "age") for m in LIMITS}
     assert (rows["low"] <= rows["high"]).all()
-
-
-def split(*, worse: float = 0.0, more: float = 0.0, n: int = 3000) -> pl.DataFrame:
-    """Two groups of equal people; the score of the second is noisier, and more of it are selected."""
-    draw = np.random.default_rng(0)
-    group = np.where(np.arange(n) % 2 == 0, "a", "b")
-    label = draw.random(n) < 0.3
-    score = 1 / (1 + np.exp(-(2.0 * label - 1.5 + draw.normal(0, 1 + worse * (group == "b")))))
-    cut = np.where(group == "b", 0.5 - more, 0.5)
-    return fairness.measured(label, score, {"group": group.tolist()}, selected=score > cut, limits=LIMITS)
-
-
-def test_equal_treatment_is_within_every_limit() -> None:
-    rows = split()
-    assert rows.filter(group="gap")["verdict"].unique().to_list() == ["within"]
-    assert fairness_verdict(rows, FAULTS, "next").passed
-
-
-def test_a_group_that_is_ranked_worse_fails() -> None:
-    found = fairness_verdict(split(worse=2.0), FAULTS, "next")
-    assert not found.passed
-    assert found.severity == dg.AssetCheckSeverity.ERROR
-    assert "roc_auc differs" in (found.description or "")
-
-
-def test_a_group_that_is_selected_more_often_warns_with_what_to_do() -> None:
-    found = fairness_verdict(split(more=0.3).filter(pl.col("measure") != "calibration"), FAULTS, "Decide.")
-    assert not found.passed
-    assert found.severity == dg.AssetCheckSeverity.WARN
-    assert "true_positive_rate differs" in (found.description or "")
-    assert (found.description or "").endswith("Decide.")
-
-
-def test_few_people_are_neither_accused_nor_acquitted() -> None:
-    gap = split(worse=0.8, n=120).filter(group="gap", measure="roc_auc").row(0, named=True)
-    assert gap["low"] < LIMITS["roc_auc"] < gap["high"]
-    assert gap["verdict"] == "watched"
-
-
-def test_nothing_compared_fails() -> None:
-    assert fairness_verdict(split().head(0), FAULTS, "next").severity == dg.AssetCheckSeverity.ERROR
-
-
-def test_a_gap_is_the_difference_of_the_two_groups_furthest_apart() -> None:
-    rows = split(more=0.2)
-    by = {(g, m): v for g, m, v in rows.select("group", "measure", "value").iter_rows()}
-    for measure in LIMITS:
-        assert by["gap", measure] == pytest.approx(abs(by["a", measure] - by["b", measure]))
-
-
-def test_a_group_with_one_class_is_refused() -> None:
-    label = np.array([True, True, False, True])
-    with pytest.raises(ConvergenceError, match="expected both classes"):
-        fairness.measured(label, np.full(4, 0.5), {"g": ["a", "a", "b", "b"]}, selected=label, limits=LIMITS)
 
 
 # Campaign
