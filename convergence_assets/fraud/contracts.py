@@ -10,6 +10,7 @@ from convergence.lake.contracts import StrictColumns
 
 Time = Annotated[pl.Datetime, "us", "UTC"]
 HOLDER = {"pii": "pseudonym", "subject": "customer"}
+OF_HOLDER = {"event_of": "customer"}  # whose card holder is told by the transactions and their features
 
 
 class Event(pa.DataFrameModel):
@@ -26,7 +27,9 @@ class Transaction(Event):
     """One card transaction at a terminal."""
 
     arrived_at: Time = pa.Field(description="When the platform could first have known the transaction")
-    transaction_id: int = pa.Field(ge=0, unique=True, description="Business key; also the order of simultaneous events")
+    transaction_id: int = pa.Field(
+        ge=0, unique=True, description="Business key; also the order of simultaneous events", metadata=OF_HOLDER
+    )
     customer_id: int = pa.Field(ge=0, description="Card holder", metadata=HOLDER)
     terminal_id: int = pa.Field(ge=0, description="Where the card was used")
     amount: float = pa.Field(ge=0, le=100_000, description="Amount paid", metadata={"unit": "EUR, cents exact"})
@@ -168,7 +171,7 @@ class FraudEvaluation(pa.DataFrameModel):
 class FraudScore(Event):
     """The score of one transaction by the champion of its day."""
 
-    transaction_id: int = pa.Field(unique=True, description="The transaction")
+    transaction_id: int = pa.Field(unique=True, description="The transaction", metadata=OF_HOLDER)
     score: float = pa.Field(ge=0, le=1, description="Calibrated probability of fraud")
     model_version: str = pa.Field(description="The champion that scored it")
     model_as_of: date = pa.Field(description="As-of date of that champion")
