@@ -6,7 +6,6 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 from types import ModuleType
-from typing import Any
 
 import dagster as dg
 
@@ -14,6 +13,7 @@ from convergence.arrivals.topics import Topic
 from convergence.versions.united import Derive
 from resources.arrivals import overdue_when_silent
 from resources.environments import resources, settings
+from resources.lineage import with_column_lineage
 from sensors.arrivals import arrival_sensor
 from sensors.drift import drift_sensor
 from sensors.reconcile import reconcile
@@ -26,7 +26,7 @@ def use_cases() -> Iterator[ModuleType]:
             yield import_module(f"convergence_assets.{found.name}.definitions")
 
 
-def declared(name: str) -> list[Any]:
+def declared(name: str) -> list:
     """What each use case that has it declares under this name."""
     return [getattr(module, name) for module in use_cases() if hasattr(module, name)]
 
@@ -55,6 +55,6 @@ defs = dg.Definitions.merge(
         executor=dg.in_process_executor,  # a process per step costs seconds each
     ),
 )
-
 if settings().kafka:  # one name: Dagster refuses a module with two Definitions
     defs = overdue_when_silent(defs, topics().values(), ChainMap(*declared("FRESH")))
+defs = with_column_lineage(defs)

@@ -21,6 +21,7 @@ from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.keys import key_of
 from resources.lake import WITHOUT_EVENTS, failures
+from resources.lineage import landed_from
 from resources.tracing import traced
 
 CODE_VERSION = "1"
@@ -106,7 +107,9 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         metadata={
             "dagster/table_name": topic.table,
             "dagster/column_schema": column_schema(topic.contract),
+            "contract": f"{topic.contract.__module__}.{topic.contract.__name__}",
             "topic": topic.name,
+            **landed_from(topic, topic_key(topic)),
         },
         **asset,
     )

@@ -6,7 +6,7 @@ days it covers; each day gets its own data version, provenance and check result;
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -23,14 +23,17 @@ from convergence.lake.manifests import Provenance, build_manifest, inputs_digest
 from convergence.lake.quarantine import quarantine
 from convergence.lake.tables import WHOLE, Lake
 from convergence.observability.traces import Tracer, tracer
+from convergence.observability.usage import Meter
 from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.event_log import held_open
 from resources.failures import failures
 from resources.keys import table_of
+from resources.lineage import made_from
 from resources.partition_windows import upstream_reads
 from resources.snapshots import Snapshot, read_snapshot, refuse_erased
 from resources.tracing import committing, traced
+from resources.writes import LakeWrite
 
 # Dagster then emits no materializations of its own for an output. It is Dagster's private name, kept here alone: should
 # it cease to work, each day is recorded twice and ours, coming later, still holds (a test counts the events).
@@ -49,15 +52,6 @@ class Described(NamedTuple):
 
 
 Body = Callable[..., pl.DataFrame | pl.LazyFrame | Described]
-
-
-@dataclass(frozen=True)
-class LakeWrite:
-    """What a lake asset hands to its I/O manager: partitions that have passed their contract, and their manifest."""
-
-    partitions: Mapping[str, pl.DataFrame]
-    manifest: Mapping[str, Any]
-    base: DeltaTable | None  # the table as it was when the work began
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
@@ -87,8 +81,10 @@ class LakeIOManager(dg.ConfigurableIOManager):
             return
         table = table_of(context.asset_key)
         with failures(), committing(context, self.tracer, self.lake, obj.partitions, obj.base):
-            self.lake.replace(table, obj.partitions, obj.manifest, obj.base)
+            obj.written.update(self.lake.replace(table, obj.partitions, obj.manifest, obj.base))
             record(self.lake, [table])
+        if len(obj.partitions) == 1:
+            context.add_output_metadata(*obj.costs().values())
 
     def load_input(self, context: dg.InputContext) -> Any:
         """The partitions that the run reads: a `Snapshot` for lake assets, else a frame, lazy or not by annotation."""
@@ -131,6 +127,7 @@ def lake_asset(
 
         @traced
         def body(context: dg.AssetExecutionContext, **snapshots: Snapshot) -> Iterator[Any]:
+            meter = Meter()
             run = _Run(context, snapshots, declared)
             with failures(lambda: {*schema_of(contract), *(c for s in snapshots.values() for c in s.columns)}):
                 base = run.base()
@@ -141,7 +138,7 @@ def lake_asset(
                     run.provenance = replace(run.provenance, origins=made.origins)
                 judged = judge(contract, made.rows, run.keys)
             with held_open(context.instance):
-                yield from run.events(judged, base, describe, made)
+                yield from run.events(judged, base, describe, made, meter)
 
         body.__name__, body.__doc__ = fn.__name__, fn.__doc__
         return dg.asset(
@@ -167,6 +164,7 @@ def lake_asset(
                 "dagster/table_name": table_of(key),
                 "dagster/column_schema": column_schema(contract),
                 "contract": f"{contract.__module__}.{contract.__name__}",
+                **made_from(contract, declared, asset.get("deps") or ()),
                 **(metadata or {}),
             },
         )(body)
@@ -220,13 +218,13 @@ class _Run:
         return self.lake.newest().generation(up) != mine.generation  # it was switched after this run had read it
 
     def events(
-        self, judged: Judged, base: DeltaTable | None, describe: Describe | None, made: Described
+        self, judged: Judged, base: DeltaTable | None, describe: Describe | None, made: Described, meter: Meter
     ) -> Iterator[Any]:
         """Write the good partitions, quarantine the bad ones, and report each; raises Failure if any was bad."""
         good, bad = judged.good, judged.bad
         with failures():
             quarantine(self.lake, self.table, judged, self.provenance)
-        write = LakeWrite(good, build_manifest(good, "replace", self.provenance), base)
+        write = LakeWrite(good, build_manifest(good, "replace", self.provenance), base, meter)
         versions = {key: part["hash"] for key, part in write.manifest["partitions"].items()}
         metadata = {
             key: {
@@ -250,12 +248,12 @@ class _Run:
             return
         if good:
             yield dg.Output(write, metadata=WITHOUT_EVENTS)
-            tags = self._provenance_tags()
+            tags, spent = self._provenance_tags(), write.costs()
             for key in good:
                 yield dg.AssetMaterialization(
                     self.key,
                     partition=key,
-                    metadata=metadata[key],
+                    metadata={**metadata[key], **spent[key]},
                     tags={**tags, "dagster/data_version": versions[key]},
                 )
         for key in self.keys:

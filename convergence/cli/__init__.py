@@ -13,10 +13,12 @@ import click
 
 from convergence.cli.audit import audit
 from convergence.cli.chaos import chaos
+from convergence.cli.contract import contract
 from convergence.cli.docs import docs
 from convergence.cli.erase import erase
 from convergence.cli.features import features
 from convergence.cli.land import land
+from convergence.cli.lineage import impact, lineage
 from convergence.cli.now import now
 from convergence.cli.rebuild import with_rebuild
 from convergence.cli.rejected import rejected
@@ -51,7 +53,7 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, chaos, docs, erase, features, land, now, promote, rejected, release),
+    *(audit, chaos, contract, docs, erase, features, impact, land, lineage, now, promote, rejected, release),
     *(with_rebuild(replay), reproduce, rollback, serve, services),
 ):
     cli.add_command(command)

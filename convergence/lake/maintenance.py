@@ -111,6 +111,7 @@ def rebuild_manifests(lake: Lake, tables: Iterable[str]) -> None:
             others = rows_of(base).filter(~pl.col("table").is_in(places)).collect()
             frame = pl.concat([others.select(frame.columns), frame])
         try:
-            return lake.replace(MANIFESTS, {WHOLE: frame}, {}, base, read)
+            lake.replace(MANIFESTS, {WHOLE: frame}, {}, base, read)
+            return
         except ConcurrentWrite:
             continue  # somebody recorded a commit: it may be missing above

@@ -127,11 +127,11 @@ class Lake:
         manifest: Mapping[str, Any],
         base: DeltaTable | None,
         consumed: Mapping[str, int] = MappingProxyType({}),
-    ) -> None:
+    ) -> dict[str, int]:
         """Replace exactly these partitions in one commit, which may also record what was `consumed`, as in `append`.
 
         `base` is the table as it was when the work began (None: it did not exist). Raises ConcurrentWrite when one
-        of the partitions was committed by somebody else since; races with other partitions are retried.
+        of them was committed by somebody else since; races with others are retried. Returns the bytes of each.
         """
         schemas = {f"{delta_schema(table, frame)}": frame for frame in partitions.values()}
         if len(schemas) != 1 or (WHOLE in partitions and len(partitions) > 1):
@@ -155,6 +155,7 @@ class Lake:
         (frame,) = schemas.values()
         after = {_revision(key): (revisions[_revision(key)] or 0) + 1 for key in partitions} | dict(consumed)
         self._transact(table, base, frame, manifest, actions, revisions, after, dated=WHOLE not in partitions)
+        return {str(add.partition_values.get(DAY, WHOLE)): add.size for add in adds}
 
     def append(
         self,

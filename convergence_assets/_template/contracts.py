@@ -31,8 +31,16 @@ class TemplateDailyValue(pa.DataFrameModel):
 
     event_date: date = pa.Field(description="The day")
     entity_id: int = pa.Field(unique=True, description="Who or what it is about")
-    events: int = pa.Field(gt=0, description="Events of the day")
-    mean_value: float = pa.Field(ge=0, description="Mean of their values")
+    events: int = pa.Field(
+        gt=0,
+        description="Events of the day",
+        metadata={"from": ["raw_template_events.entity_id"]},
+    )
+    mean_value: float = pa.Field(
+        ge=0,
+        description="Mean of their values",
+        metadata={"from": ["raw_template_events.value"]},
+    )
 
     class Config(StrictColumns):
         """Columns are as declared."""

@@ -40,6 +40,8 @@ class _Stated(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"made_here": "read from a published file, which is no table of the platform"}
+
 
 CreditcardTransaction = type(
     "CreditcardTransaction",

@@ -41,7 +41,11 @@ PUBLISHED = (
 class CreditcardEvaluation(pa.DataFrameModel):
     """One candidate on the last fifth of the data, in terms of the whole file."""
 
-    candidate: str = pa.Field(unique=True, description="trees, linear, or both: the mean of their log odds")
+    candidate: str = pa.Field(
+        unique=True,
+        description="trees, linear, or both: the mean of their log odds",
+        metadata={"made_here": "the names of the three candidates"},
+    )
     chosen: bool = pa.Field(description="Whether it was the best one on the fourth fifth")
     average_precision: float = pa.Field(ge=0, le=1, description="On the last fifth, fitted on all before")
     average_precision_low: float = pa.Field(ge=0, le=1, description="Lower end of its 95 % interval")
@@ -60,6 +64,8 @@ class CreditcardEvaluation(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["creditcard_transactions.*"]}
 
 
 def candidates(rows: pl.DataFrame) -> dict[str, Ensemble]:

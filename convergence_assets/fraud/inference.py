@@ -14,14 +14,16 @@ from convergence.models import explanation, promotions, release_log, stored
 from convergence.versions.audit import AuditLog
 from convergence_assets.fraud.arrivals import LAST_DAY
 from convergence_assets.fraud.contracts import FraudAlert, FraudChampion, FraudScore
-from convergence_assets.fraud.feature_views import DESCRIPTIONS
+from convergence_assets.fraud.feature_views import DESCRIPTIONS, MODEL_INPUT
 from convergence_assets.fraud.release import RELEASABLE
 from convergence_assets.partitions import daily
 from resources.lake import lake_asset
+from resources.lineage import USES
 
 SCORED_DAYS = daily(date(2018, 7, 18), LAST_DAY)
 _DECISION_LASTS = timedelta(days=6)  # the gate decides every week
 
+_FEATURES = dg.AssetIn(key_prefix="fraud", metadata={USES: MODEL_INPUT})
 _FRAUD = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]}
 
 
@@ -75,7 +77,7 @@ def score(features: pl.DataFrame, champions: pl.DataFrame) -> pl.DataFrame:
 @lake_asset(
     contract=FraudScore,
     partitions_def=SCORED_DAYS,
-    ins={n: dg.AssetIn(key_prefix="fraud") for n in ("transaction_features", "fraud_champions")},
+    ins={"transaction_features": _FEATURES, "fraud_champions": dg.AssetIn(key_prefix="fraud")},
     code_version="3",
     kinds={"xgboost", "deltalake"},
     tags={"layer": "prediction"},
@@ -143,7 +145,8 @@ def alert_figures(rows: pl.DataFrame) -> dict[str, Any]:
 @lake_asset(
     contract=FraudAlert,
     partitions_def=SCORED_DAYS,
-    ins={n: dg.AssetIn(key_prefix="fraud") for n in ("transaction_features", "fraud_scores", "fraud_champions")},
+    ins={"transaction_features": _FEATURES}
+    | {n: dg.AssetIn(key_prefix="fraud") for n in ("fraud_scores", "fraud_champions")},
     describe=alert_figures,
     code_version="2",
     kinds={"xgboost", "deltalake"},

@@ -87,14 +87,25 @@ class OnlineState(pa.DataFrameModel):
     namespace: str = pa.Field(description="Where in the store the states are")
     fingerprint: str = pa.Field(description="Of the view's declaration and the types of its sources")
     raw_version: int = pa.Field(ge=0, description="Version of the raw table up to which everything is in the states")
-    exact_from: Time = pa.Field(description="Earliest event time that is answered exactly")
-    newest_event: Time = pa.Field(description="Event time of the newest transaction in the states")
-    entities: int = pa.Field(gt=0, description="Customers and terminals with a state")
+    exact_from: Time = pa.Field(
+        description="Earliest event time that is answered exactly", metadata={"from": ["raw_transactions.event_time"]}
+    )
+    newest_event: Time = pa.Field(
+        description="Event time of the newest transaction in the states",
+        metadata={"from": ["raw_transactions.event_time"]},
+    )
+    entities: int = pa.Field(
+        gt=0,
+        description="Customers and terminals with a state",
+        metadata={"from": ["raw_transactions.customer_id", "raw_transactions.terminal_id"]},
+    )
     filled_at: Time = pa.Field(description="When it was complete")
     seconds: float = pa.Field(ge=0, description="How long it took", metadata={"unit": "s"})
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"made_here": "measured while the store is filled"}
 
 
 def fill_online(lake: Lake, store: OnlineStore) -> pl.DataFrame:
@@ -150,6 +161,8 @@ class ServedParity(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"made_here": "the log of what was served beside the same rows made again"}
 
 
 def parity(lake: Lake, served: Path) -> pl.DataFrame:

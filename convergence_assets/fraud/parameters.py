@@ -16,6 +16,7 @@ from convergence.lake.contracts import StrictColumns
 from convergence.markdown import table
 from convergence.models import splits, tuning
 from convergence.models.tuning import Fold, Range, Tuned
+from convergence_assets.fraud.contracts import AS_OF
 from convergence_assets.fraud.training import (
     DELAY_DAYS,
     KEYS,
@@ -48,19 +49,21 @@ SPACE = {
 class FraudParameters(pa.DataFrameModel):
     """Parameters of the model's trees, and the search that they come from."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen")
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
     parameters: str = pa.Field(description="Of the trees, rounds included, as JSON")
     average_precision: float = pa.Field(ge=0, le=1, description="Mean over the folds, with thinned training rows")
     changed: bool = pa.Field(description="Whether they are others than those in use before the search")
     reason: str = pa.Field(description="Why, with the figures")
     first_judged: date = pa.Field(description="First day of the first fold that was judged")
     last_judged: date = pa.Field(description="Last day of the last fold that was judged")
-    seed: int = pa.Field(description="Of sampler, thinning and trees")
+    seed: int = pa.Field(description="Of sampler, thinning and trees", metadata={"made_here": "a constant"})
     trials: str = pa.Field(description="Each trial with its parameters and value by fold, as JSON")
     importance: str = pa.Field(description="Share of the trials' variance that goes with each parameter, as JSON")
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["transaction_features.*", "labels.*"]}
 
 
 def folds(known: pl.DataFrame, as_of: date) -> list[Fold]:

@@ -1,7 +1,7 @@
 """A model per week as of its date: trees, a network and a linear model, their stack or the best of them, calibrated."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from functools import partial
 from typing import Any
@@ -17,8 +17,10 @@ from convergence_assets.fraud.arrivals import LABEL_DELAY
 from convergence_assets.fraud.contracts import FraudModel
 from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.partitions import weekly, window
+from resources.experiments import logged
 from resources.keys import table_of
 from resources.lake import Described, lake_asset
+from resources.lineage import USES
 
 MODEL_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 29))
 
@@ -212,28 +214,6 @@ def model_card(rows: pl.DataFrame) -> dict[str, Any]:
     }
 
 
-def logged(
-    context: dg.AssetExecutionContext, rows: Sequence[Mapping[str, Any]], **what: Callable[[Mapping[str, Any]], Any]
-) -> dict[str, dict[str, Any]]:
-    """A run in MLflow for each row, tagged with the run of Dagster; metadata that names it, by partition.
-
-    `what`: arguments of `Experiments.log`, from a row.
-    """
-    name = context.asset_key.path[-1]
-    tags = {"dagster.run_id": context.run_id, "dagster.asset": context.asset_key.to_user_string()}
-    return {
-        str(row["event_date"]): {
-            "mlflow_run": context.resources.experiments.log(
-                name,
-                row["model_version"],
-                tags={**tags, "dagster.partition": str(row["event_date"])},
-                **{argument: of(row) for argument, of in what.items()},
-            )
-        }
-        for row in rows
-    }
-
-
 def earlier(context: dg.AssetExecutionContext) -> pl.LazyFrame | None:
     """Rows of an asset's own earlier weeks, which no partition mapping expresses in a range; None: never written."""
     lake, table = context.resources.lake.lake, table_of(context.asset_key)
@@ -251,7 +231,8 @@ def feature_ins(first: int, last: int, **more: dg.AssetIn) -> dict[str, dg.Asset
     """Features and labels of the weeks from `first` to `last` back, and `more`."""
     daily = window(first, last)
     return {
-        n: dg.AssetIn(key_prefix="fraud", partition_mapping=daily) for n in ("transaction_features", "labels")
+        name: dg.AssetIn(key_prefix="fraud", partition_mapping=daily, metadata={USES: used})
+        for name, used in (("transaction_features", MODEL_INPUT), ("labels", ("is_fraud", "label_time")))
     } | more
 
 

@@ -18,6 +18,7 @@ from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.markdown import table
 from convergence.models import boosting, ensemble, metrics, promotions, splits
 from convergence.models.calibration import Calibration
+from convergence_assets.fraud.contracts import AS_OF
 from convergence_assets.fraud.gate import rules_table
 from convergence_assets.fraud.training import (
     DELAY_DAYS,
@@ -41,17 +42,26 @@ WINDOW = timedelta(days=LEARNED_DAYS + GATE_DAYS + DELAY_DAYS)
 _RIVALS = ("average_precision", "average_precision_update", "average_precision_frozen", "average_precision_refit")
 
 
+_CONTINUED = {"from": ["fraud_model.model", "fraud_model.parameters", "transaction_features.*", "labels.*"]}
+
+
 class FraudUpdatedModel(pa.DataFrameModel):
     """The booster that serves from a week on, and how it and its rivals scored the week before they learned from it."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen")
-    model_version: str = pa.Field(description="What serves: as-of date of its last update and first digits of sha256")
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
+    model_version: str = pa.Field(
+        description="What serves: as-of date of its last update and first digits of sha256", metadata=_CONTINUED
+    )
     updated: bool = pa.Field(description="Whether this week's update passed the gate; otherwise the last one stays")
     reason: str = pa.Field(description="The gate's verdict in words")
     gate: str = pa.Field(description="Rules with value, limit and verdict, as JSON")
-    onnx: bytes = pa.Field(description="What serves: ONNX graph to a probability, signature inside")
-    sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
-    model: str = pa.Field(description="The same as XGBoost JSON: what the next update continues")
+    onnx: bytes = pa.Field(
+        description="What serves: ONNX graph to a probability, signature inside", metadata=_CONTINUED
+    )
+    sha256: str = pa.Field(
+        str_length=64, description="Hash of onnx, without which it is not opened", metadata=_CONTINUED
+    )
+    model: str = pa.Field(description="The same as XGBoost JSON: what the next update continues", metadata=_CONTINUED)
     trees: int = pa.Field(gt=0, description="Trees in it")
     frozen: str = pa.Field(description="The first week's booster, never updated, as XGBoost JSON")
     scored_rows: int = pa.Field(gt=0, description="Transactions of the newest week with known labels")
@@ -64,6 +74,8 @@ class FraudUpdatedModel(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = _CONTINUED
 
 
 def update(

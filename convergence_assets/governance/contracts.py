@@ -23,6 +23,8 @@ class ChaosTrial(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"made_here": "counted by the checker of `convergence chaos`"}
+
 
 class LakeUpkeep(pa.DataFrameModel):
     """What the last housekeeping did to one table."""
@@ -36,3 +38,5 @@ class LakeUpkeep(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"made_here": "counted while the lake's files are kept up"}

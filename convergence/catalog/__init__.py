@@ -1,0 +1,1 @@
+"""What the platform holds, as pages that need no server."""
