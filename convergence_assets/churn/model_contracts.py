@@ -8,13 +8,14 @@ import pandera.polars as pa
 from convergence.lake.contracts import StrictColumns
 from convergence_assets.churn.contracts import CUSTOMER, Event, Time
 
+AS_OF = {"made_here": "the as-of date, which names the partition"}
 _SHARE: dict[str, Any] = {"ge": 0, "le": 1}
 
 
 class ChurnLeaderboard(pa.DataFrameModel):
     """One family of models on the folds of a search, or the stack of the best of each."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen")
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
     engine: str = pa.Field(description="What searched: convergence or h2o")
     family: str = pa.Field(description="Kind of model")
     place: int = pa.Field(ge=1, description="1: the least log loss of the engine's families")
@@ -32,11 +33,13 @@ class ChurnLeaderboard(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"]}
+
 
 class ChurnModel(pa.DataFrameModel):
     """One trained model: the row is the model."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen")
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
     model_version: str = pa.Field(unique=True, description="As-of date and first digits of sha256")
     onnx: bytes = pa.Field(description="The model: ONNX graph to a calibrated probability, signature inside")
     sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
@@ -51,11 +54,13 @@ class ChurnModel(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"]}
+
 
 class ChurnPromotion(pa.DataFrameModel):
     """A gate's decision: which model serves from a day on, and why."""
 
-    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from")
+    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from", metadata=AS_OF)
     valid_from: date = pa.Field(description="First day that the model serves")
     model_version: str = pa.Field(description="The champion from that day on")
     model_as_of: date = pa.Field(description="As-of date of that champion")
@@ -72,6 +77,8 @@ class ChurnPromotion(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"], "rows_of": "churn_model"}
+
 
 class ChurnChampion(pa.DataFrameModel):
     """Which model scores a day."""
@@ -87,6 +94,8 @@ class ChurnChampion(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"]}
+
 
 class ChurnScore(Event):
     """The score of one customer by the champion of its day."""
@@ -96,11 +105,16 @@ class ChurnScore(Event):
     model_version: str = pa.Field(description="The champion that scored it")
     model_as_of: date = pa.Field(description="As-of date of that champion")
 
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+        metadata = {"from": ["*"], "rows_of": "customer_features"}
+
 
 class ChurnEvaluation(pa.DataFrameModel):
     """One week of the walk-forward: a model judged on the week after its as-of date, once the labels are known."""
 
-    event_date: date = pa.Field(description="As-of date of the model, first day of the test week")
+    event_date: date = pa.Field(description="As-of date of the model, first day of the test week", metadata=AS_OF)
     model_version: str = pa.Field(description="The model that was judged")
     test_rows: int = pa.Field(gt=0, description="Customers of the test week")
     test_churned: int = pa.Field(gt=0, description="Those of them that left")
@@ -115,6 +129,8 @@ class ChurnEvaluation(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["*"], "rows_of": "churn_model"}
 
 
 class ChurnOutOfFold(pa.DataFrameModel):
@@ -134,11 +150,12 @@ class ChurnOutOfFold(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"], "rows_of": "customer_features"}
+
 
 class ChurnCrossValidation(pa.DataFrameModel):
     """One judged part of the cross-validation: a fold, or a repetition with all of its folds together."""
 
-    candidate: str = pa.Field(isin=["stack", "one_hot_logistic"], description="The model, or the baseline")
     repeat: int = pa.Field(ge=0, description="Repetition, each with other folds")
     fold: int = pa.Field(ge=0, nullable=True, description="Fold; null: all customers, each scored out of its fold")
     rows: int = pa.Field(gt=0, description="Customers that were judged")
@@ -150,9 +167,18 @@ class ChurnCrossValidation(pa.DataFrameModel):
         description="Gain of an offer to the fifth with the greatest expected gain, by customer judged",
         metadata={"unit": "USD"},
     )
+    baseline_roc_auc: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
+    baseline_brier: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
+    baseline_calibration_error: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
+    baseline_lift_10: float = pa.Field(ge=0, description="The same of a logistic regression, one-hot")
+    baseline_profit_20: float = pa.Field(
+        description="The same of a logistic regression, one-hot", metadata={"unit": "USD"}
+    )
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["*"]}
 
 
 class ChurnFairness(pa.DataFrameModel):
@@ -173,6 +199,8 @@ class ChurnFairness(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
+        metadata = {"from": ["*"]}
+
 
 class CampaignTarget(Event):
     """One customer to be made an offer, with what it is worth, what it costs at most, and why."""
@@ -190,3 +218,8 @@ class CampaignTarget(Event):
     )
     reasons: str = pa.Field(description="The five features that raise the score most, in words")
     model_version: str = pa.Field(description="The champion that scored the customer, whose trees give the reasons")
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+        metadata = {"from": ["*"], "rows_of": "customer_features"}
