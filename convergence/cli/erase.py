@@ -74,23 +74,25 @@ def subject_named(who: str) -> "Subject":
     """The subject that KIND:ID names. Raises click.BadParameter for a kind that no contract knows."""
     from convergence.erasure.subjects import Subject
     from convergence_assets.definitions import defs, topics
-    from resources.subjects import subject_columns
+    from resources.subjects import named_subjects
 
     kind, _, named = who.partition(":")
-    known = subject_columns(defs.resolve_all_asset_specs())
+    known = named_subjects(defs.resolve_all_asset_specs())
     if kind not in known or not named.strip():
         expected = ", ".join(f"{k}:ID" for k in sorted(known)) or "none: no contract marks a column with `subject`"
         raise click.BadParameter(f"expected {expected}", param_hint="KIND:ID")
-    columns = known[kind]
+    columns, events = known[kind].columns, known[kind].events
     originals = {t.table: t.original(columns[t.table]) for t in topics().values() if t.table in columns}
-    return Subject(kind, named.strip(), columns, originals)
+    return Subject(kind, named.strip(), columns, originals, events)
 
 
 def _nodes(subject: "Subject") -> "list[Node]":
     from convergence_assets.definitions import defs
     from resources.graph import lake_nodes
 
-    return [node for node in lake_nodes(defs.resolve_all_asset_specs()) if node.table in subject.columns]
+    return [
+        node for node in lake_nodes(defs.resolve_all_asset_specs()) if node.table in {*subject.columns, *subject.events}
+    ]
 
 
 def keepers_of(subject: "Subject") -> "Keepers":

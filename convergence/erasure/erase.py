@@ -4,14 +4,14 @@ Each step may be repeated, so an erasure that was interrupted is completed by as
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from convergence.arrivals.topics import Topic
 from convergence.erasure.inbox import replacements
 from convergence.erasure.subjects import Store, Subject
-from convergence.erasure.tables import Cleared, clear, companions, held, lakes
+from convergence.erasure.tables import Cleared, clear, companions, events, held, lakes
 from convergence.faults import fault
 from convergence.lake.erasures import ask, certify
 from convergence.lake.tables import Lake
@@ -31,11 +31,12 @@ class Keepers:
 
 def look(keepers: Keepers, subject: Subject) -> Iterator[tuple[str, int]]:
     """Where the subject is, and in how many entries; nothing is changed."""
-    for table in subject.columns:
-        for lake in lakes(keepers.lake, table):
-            for each in companions(table):
-                if rows := sum(held(lake, each, subject).values()):
-                    yield lake.location(each), rows
+    for mine in (subject, _events(keepers.lake, subject)):
+        for table in mine.columns:
+            for lake in lakes(keepers.lake, table):
+                for each in companions(table):
+                    if rows := sum(held(lake, each, mine).values()):
+                        yield lake.location(each), rows
     for topic in keepers.topics:
         if removed := sum(r.removed for r in replacements(keepers.inbox, topic, subject)):
             yield f"inbox/{topic.name}", removed
@@ -51,7 +52,11 @@ def erase(keepers: Keepers, subject: Subject, *, actor: str, reason: str) -> dic
     """
     stone, _ = ask(keepers.lake, subject.kind, subject.ids, actor, reason)
     fault("asked")
-    tables, files = [], 0
+    tables: list[Cleared] = []
+    files, theirs = 0, _events(keepers.lake, subject)
+    for table in theirs.columns:  # first, while other tables still say which events were the subject's
+        for lake in lakes(keepers.lake, table):
+            tables += filter(None, (clear(lake, each, theirs, stone) for each in companions(table)))
     for table in subject.columns:
         replaced = [r for t in keepers.topics if t.table == table for r in replacements(keepers.inbox, t, subject)]
         for lake in lakes(keepers.lake, table):
@@ -75,6 +80,12 @@ def erase(keepers: Keepers, subject: Subject, *, actor: str, reason: str) -> dic
     detail = {"erasure": stone.number, "rows": rows, "tables": [one.table for one in taken], "reason": reason}
     entry = AuditLog(keepers.lake.store).append(Draft(actor, "erase", f"{stone.kind}:{stone.hashes[0]}", detail))
     return certify(keepers.lake, stone, {**found, "audit_entry": entry.number})
+
+
+def _events(lake: Lake, subject: Subject) -> Subject:
+    """The subject's events; of no table where it has none."""
+    ids = {one for t in subject.columns for each in lakes(lake, t) for one in events(each, t, subject)}
+    return subject.as_events(ids) if ids else replace(subject, columns={})
 
 
 def _told(one: Cleared) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Whom to erase, and what each store answers: stores know how to find a subject, nobody keeps its name."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
@@ -18,16 +18,23 @@ class Subject:
     id: str
     columns: Mapping[str, str]
     originals: Mapping[str, str]  # names of these columns in messages, by table that they land in
+    events: Mapping[str, str] = field(default_factory=dict)  # tables that name an event of it, and the column
+    instead: frozenset[str] = frozenset()  # ids to look for in place of `id`: those of its events
 
     @cached_property
     def ids(self) -> set[str]:
         """The id in each form that it may be written in."""
-        return forms(self.id)
+        return set(self.instead) or forms(self.id)
 
     @cached_property
     def fields(self) -> set[str]:
         """Every name that the id goes by, in tables and in messages."""
         return {*self.columns.values(), *self.originals.values()}
+
+    def as_events(self, ids: Iterable[str]) -> "Subject":
+        """Its events, for the tables that name them and not the subject itself."""
+        others = {table: column for table, column in self.events.items() if table not in self.columns}
+        return Subject(self.kind, "", others, {}, instead=frozenset(ids))
 
     def typed(self, kind: pl.DataType) -> pl.Series:
         """The id as a column of this type holds it; empty where it cannot."""

@@ -59,6 +59,17 @@ def held(lake: Lake, table: str, subject: Subject) -> dict[str, int]:
     return _found(base, subject, _column(table, subject)) if base else {}
 
 
+def events(lake: Lake, table: str, subject: Subject) -> set[str]:
+    """The ids of the subject's events in a table that names both; empty where there is no such column, or no table."""
+    base = lake.open(table)
+    if base is None or table not in subject.events:
+        return set()
+    rows = rows_of(base)
+    ids = subject.typed(rows.collect_schema()[subject.columns[table]])
+    mine = rows.filter(pl.col(subject.columns[table]).is_in(ids.implode())).select(subject.events[table])
+    return set(mine.collect().to_series().cast(pl.String).drop_nulls())
+
+
 def clear(
     lake: Lake, table: str, subject: Subject, stone: Tombstone, replaced: Sequence[Replacement] = ()
 ) -> Cleared | None:

@@ -10,6 +10,7 @@ from convergence.lake.contracts import StrictColumns
 
 Time = Annotated[pl.Datetime, "us", "UTC"]
 HOLDER = {"pii": "pseudonym", "subject": "customer"}
+OF_HOLDER = {"event_of": "customer"}  # whose card holder is told by the transactions and their features
 
 AS_OF = {"made_here": "the as-of date, which names the partition"}
 _LEARNED = ["transaction_features.*", "labels.*"]
@@ -29,7 +30,9 @@ class Transaction(Event):
     """One card transaction at a terminal."""
 
     arrived_at: Time = pa.Field(description="When the platform could first have known the transaction")
-    transaction_id: int = pa.Field(ge=0, unique=True, description="Business key; also the order of simultaneous events")
+    transaction_id: int = pa.Field(
+        ge=0, unique=True, description="Business key; also the order of simultaneous events", metadata=OF_HOLDER
+    )
     customer_id: int = pa.Field(ge=0, description="Card holder", metadata=HOLDER)
     terminal_id: int = pa.Field(ge=0, description="Where the card was used")
     amount: float = pa.Field(ge=0, le=100_000, description="Amount paid", metadata={"unit": "EUR, cents exact"})
@@ -190,7 +193,7 @@ class FraudEvaluation(pa.DataFrameModel):
 class FraudScore(Event):
     """The score of one transaction by the champion of its day."""
 
-    transaction_id: int = pa.Field(unique=True, description="The transaction")
+    transaction_id: int = pa.Field(unique=True, description="The transaction", metadata=OF_HOLDER)
     score: float = pa.Field(
         ge=0,
         le=1,

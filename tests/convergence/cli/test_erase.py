@@ -16,7 +16,8 @@ from convergence.errors import Erased, LakeError
 from convergence.features.online_state import key_name
 from convergence.features.online_store import OnlineStore
 from convergence.features.online_updates import fill, keep_up
-from convergence.lake.manifests import states
+from convergence.lake.manifests import Provenance, build_manifest, record, states
+from convergence.lake.tables import by_day
 from convergence.services.redis import connect, stop_embedded
 from convergence.versions.reconcile import stale_partitions
 from convergence_assets.fraud.arrivals import FIRST_DAY
@@ -60,6 +61,27 @@ def test_a_customer_leaves_every_fraud_table_and_nobody_else_does(house: House, 
     }
     waiting = house.lake.scan("fraud/raw_transactions_rejected").collect()["row"]
     assert customer not in {json.loads(row)["CUSTOMER_ID"] for row in waiting}
+
+
+def test_scores_of_a_customers_transactions_go_with_them(house: House, customer: int) -> None:
+    transactions = house.lake.scan("fraud/transactions").collect()
+    rows = transactions.select(
+        "event_date",
+        "event_time",
+        "transaction_id",
+        score=pl.lit(0.5),
+        model_version=pl.lit("m"),
+        model_as_of=pl.lit(FIRST_DAY),
+    )
+    parts = by_day(rows)
+    made = build_manifest(parts, "replace", Provenance("run", "1"))
+    house.lake.replace("fraud/fraud_scores", parts, made, None)
+    record(house.lake, ["fraud/fraud_scores"])
+
+    erase(house, customer)
+
+    left = set(house.lake.scan("fraud/fraud_scores").collect()["transaction_id"])
+    assert left == set(transactions.filter(pl.col("customer_id") != customer)["transaction_id"])
 
 
 def test_reconciling_afterwards_makes_the_features_of_others_without_the_customer_and_comes_to_rest(
