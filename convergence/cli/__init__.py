@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from convergence.cli.audit import audit
+from convergence.cli.catalog import catalog
 from convergence.cli.chaos import chaos
 from convergence.cli.docs import docs
 from convergence.cli.features import features
@@ -51,7 +52,7 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, chaos, docs, features, impact, land, lineage, now, promote, rejected, release),
+    *(audit, catalog, chaos, docs, features, impact, land, lineage, now, promote, rejected, release),
     *(with_rebuild(replay), reproduce, rollback, serve, services),
 ):
     cli.add_command(command)

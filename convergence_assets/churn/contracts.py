@@ -76,18 +76,27 @@ class Customer(_Published):
 class Label(Event):
     """Whether a customer left, and when that was known."""
 
-    label_time: Time = pa.Field(description="When the label became known: a month of 28 days later")
+    label_time: Time = pa.Field(
+        description="When the label became known: a month of 28 days later", metadata={"from": ["accounts.event_time"]}
+    )
     customer_id: str = pa.Field(unique=True, **CUSTOMER)
     contract: str = pa.Field(description="Term of the contract")
     internet_service: str = pa.Field(description="Kind of internet access")
     payment_method: str = pa.Field(description="How bills are paid")
-    churned: bool = pa.Field(description="Whether the customer left within the month")
+    churned: bool = pa.Field(
+        description="Whether the customer left within the month", metadata={"from": ["raw_customers.Churn"]}
+    )
+
+    class Config(Event.Config):
+        """Columns are as declared."""
+
+        metadata = {"rows_of": "accounts"}
 
 
 class KnownLabel(Event):
     """A label as features see it: it arrives when it becomes known."""
 
-    arrived_at: Time = pa.Field(description="label_time")
+    arrived_at: Time = pa.Field(description="label_time", metadata={"from": ["churn_labels.label_time"]})
     customer_id: str
     contract: str
     internet_service: str
@@ -134,3 +143,8 @@ class Account(Event):
     service_count: int = pa.Field(
         ge=0, le=9, description="Services booked: telephone, lines, internet and its six extras"
     )
+
+    class Config(Event.Config):
+        """Columns are as declared."""
+
+        metadata = {"rows_of": "mart_accounts"}

@@ -13,7 +13,7 @@ from convergence_assets.fraud.monitoring import REACH_BACK_DAYS, trained_on
 from convergence_assets.fraud.monitoring_contracts import FraudDriftReport
 from convergence_assets.partitions import weekly, window
 from resources.lake import lake_asset
-from resources.lineage import USES
+from resources.lineage import using
 
 REPORT_WEEKS = weekly(date(2018, 7, 25), date(2018, 8, 29))
 
@@ -27,10 +27,8 @@ def _described(rows: pl.DataFrame) -> dict[str, object]:
     contract=FraudDriftReport,
     partitions_def=REPORT_WEEKS,
     ins={
-        "transaction_features": dg.AssetIn(
-            key_prefix="fraud",
-            partition_mapping=window(-(REACH_BACK_DAYS // 7 + 1), -1),
-            metadata={USES: MODEL_INPUT},
+        "transaction_features": using(
+            MODEL_INPUT, key_prefix="fraud", partition_mapping=window(-(REACH_BACK_DAYS // 7 + 1), -1)
         ),
         "score_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-1, -1)),
     },

@@ -21,7 +21,7 @@ from convergence_assets.fraud.monitoring_contracts import FeatureProfile, ScoreP
 from convergence_assets.fraud.training import DELAY_DAYS, GATE_DAYS, MODEL_WEEKS
 from convergence_assets.partitions import window
 from resources.lake import lake_asset
-from resources.lineage import USES
+from resources.lineage import using
 
 MONITORING = {
     "key_prefix": "fraud",
@@ -70,7 +70,7 @@ def shaped(contract: Contract, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
 @lake_asset(
     contract=FeatureProfile,
     partitions_def=DAILY,
-    ins={"transaction_features": dg.AssetIn(key_prefix="fraud", metadata={USES: MODEL_INPUT})},
+    ins={"transaction_features": using(MODEL_INPUT, key_prefix="fraud")},
     code_version="1",
     kinds={"polars", "deltalake"},
     **MONITORING,
@@ -105,9 +105,7 @@ def score_profiles(fraud_scores: pl.LazyFrame) -> pl.DataFrame:
     partitions_def=MODEL_WEEKS,
     ins={
         "fraud_promotions": dg.AssetIn(key_prefix="fraud"),
-        "transaction_features": dg.AssetIn(
-            key_prefix="fraud", partition_mapping=window(-2, -2), metadata={USES: MODEL_INPUT}
-        ),
+        "transaction_features": using(MODEL_INPUT, key_prefix="fraud", partition_mapping=window(-2, -2)),
     },
     code_version="1",
     kinds={"polars", "deltalake"},
