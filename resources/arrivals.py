@@ -108,6 +108,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         metadata={
             "dagster/table_name": topic.table,
             "dagster/column_schema": column_schema(topic.contract),
+            "contract": f"{topic.contract.__module__}.{topic.contract.__name__}",
             "topic": topic.name,
             **landed_from(topic, topic_key(topic)),
         },

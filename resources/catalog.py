@@ -27,7 +27,7 @@ def catalog(
     prices: Prices,
 ) -> dict[str, Any]:
     """Every asset with its columns, checks, versions and cost, and who reads what outside of the graph."""
-    specs = sorted(defs.resolve_all_asset_specs(), key=lambda spec: spec.key.path)
+    specs = sorted(defs.resolve_all_asset_specs(), key=lambda spec: table_of(spec.key))
     tables = [table_of(spec.key) for spec in specs if "dagster/table_name" in spec.metadata]
     held = states(lake, [table for table in tables if lake.open(table) is not None])
     checks = defs.resolve_asset_graph()

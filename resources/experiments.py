@@ -1,6 +1,6 @@
 """MLflow runs and versions of models, for people to browse: the record is the lake, and MLflow repeats it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import MappingProxyType
@@ -122,6 +122,28 @@ class Experiments(dg.ConfigurableResource):
             [experiment.experiment_id], f"attributes.run_name = '{model_version}'", max_results=1
         )
         return found[0].info.run_id if found else None
+
+
+def logged(
+    context: dg.AssetExecutionContext, rows: Sequence[Mapping[str, Any]], **what: Callable[[Mapping[str, Any]], Any]
+) -> dict[str, dict[str, Any]]:
+    """A run in MLflow for each row, tagged with the run of Dagster; metadata that names it, by partition.
+
+    `what`: arguments of `Experiments.log`, from a row.
+    """
+    name = context.asset_key.path[-1]
+    tags = {"dagster.run_id": context.run_id, "dagster.asset": context.asset_key.to_user_string()}
+    return {
+        str(row["event_date"]): {
+            "mlflow_run": context.resources.experiments.log(
+                name,
+                row["model_version"],
+                tags={**tags, "dagster.partition": str(row["event_date"])},
+                **{argument: of(row) for argument, of in what.items()},
+            )
+        }
+        for row in rows
+    }
 
 
 def _make(client: "MlflowClient", name: str) -> None:

@@ -14,6 +14,7 @@ import click
 from convergence.cli.audit import audit
 from convergence.cli.catalog import catalog
 from convergence.cli.chaos import chaos
+from convergence.cli.contract import contract
 from convergence.cli.docs import docs
 from convergence.cli.features import features
 from convergence.cli.land import land
@@ -52,7 +53,8 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, catalog, chaos, docs, features, impact, land, lineage, now, promote, rejected, release),
+    *(audit, catalog, chaos, contract, docs, features, impact),
+    *(land, lineage, now, promote, rejected, release),
     *(with_rebuild(replay), reproduce, rollback, serve, services),
 ):
     cli.add_command(command)

@@ -12,11 +12,14 @@ from convergence.features.windows import compute
 from convergence.lake.contracts import Contract, schema_of
 
 
-def feature_contract(view: FeatureView, name: str, kept: Contract, sources: Mapping[str, Contract]) -> Contract:
+def feature_contract(
+    view: FeatureView, name: str, kept: Contract, sources: Mapping[str, Contract], *, module: str | None = None
+) -> Contract:
     """The columns of `kept`, then the features of the view with the types that it computes from `sources`.
 
-    Aggregates other than counts and sums may be null, and so may expressions. Each says what it is computed `from`: the
-    columns of the views' sources, or what the contract of a source says that those are from.
+    `module` is where the contract can be found under its name; default: where `kept` is. Aggregates other than counts
+    and sums may be null, and so may expressions. Each feature says what it is computed `from`: the columns of the
+    view's sources, or what the contract of a source says that those are from.
     """
     day = datetime(1970, 1, 1, tzinfo=UTC)
     nothing = {source: pl.DataFrame(schema=schema_of(contract)) for source, contract in sources.items()}
@@ -38,5 +41,5 @@ def feature_contract(view: FeatureView, name: str, kept: Contract, sources: Mapp
     }
     annotations = {feature: type(computed[feature]) for feature in fields}
     config = type("Config", (kept.Config,), {"metadata": {"rows_of": view.source}})
-    body = {"__annotations__": annotations, "__module__": kept.__module__, "Config": config, **fields}
+    body = {"__annotations__": annotations, "__module__": module or kept.__module__, "Config": config, **fields}
     return type(name, (kept,), body)

@@ -26,6 +26,9 @@ class StrictColumns(BaseConfig):
 
     strict = True
 
+    def __init_subclass__(cls) -> None:
+        cls.strict = True  # Pandera 0.35 reads what the Config itself defines, and nothing that it inherits
+
 
 _ROW_BY_ROW = {
     *("equal_to", "not_equal_to", "greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to"),

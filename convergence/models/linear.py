@@ -27,9 +27,16 @@ class Linear:
         return graph.add("Gemm", scaled, graph.constant(self.weights[:, None]), graph.constant(np.array([self.bias])))
 
 
-def fit(values: NDArray[np.float32], label: NDArray[np.bool_], weight: NDArray[np.float64], scaling: Scaling) -> Linear:
-    """Logistic regression (L2, scikit-learn's default strength) of n rows with weights; equal inputs, equal model."""
+def fit(
+    values: NDArray[np.float32],
+    label: NDArray[np.bool_],
+    weight: NDArray[np.float64],
+    scaling: Scaling,
+    *,
+    freedom: float = 1.0,
+) -> Linear:
+    """Logistic regression (L2; `freedom` is scikit-learn's C) of n rows with weights; equal inputs, equal model."""
     from sklearn.linear_model import LogisticRegression
 
-    found = LogisticRegression(max_iter=300).fit(scaling.apply(values), label, sample_weight=weight)
+    found = LogisticRegression(C=freedom, max_iter=300).fit(scaling.apply(values), label, sample_weight=weight)
     return Linear(scaling, found.coef_[0].astype(np.float32), np.float32(found.intercept_[0]))

@@ -126,6 +126,16 @@ def calibration_error(label: ArrayLike, score: ArrayLike, *, bins: int = 15) -> 
     return float(np.abs(np.bincount(bin_of, labels - scores, bins)).sum() / len(labels))
 
 
+def lift(label: ArrayLike, score: ArrayLike, share: float) -> float:
+    """Share of positives among the highest scored `share` of rows, relative to that of all rows.
+
+    Ties go in row order; at least one row is taken. Arguments and errors as `average_precision`.
+    """
+    labels, scores = _labels_and_scores(label, score)
+    top = np.argsort(-scores, kind="stable")[: max(1, round(share * len(labels)))]
+    return float(labels[top].mean() / labels.mean())
+
+
 def cost_curve(
     label: ArrayLike,
     score: ArrayLike,

@@ -20,7 +20,7 @@ RULES_SCHEMA = pl.Schema({"rule": pl.String(), "value": pl.Float64(), "limit": p
 
 @dataclass(frozen=True)
 class Scores:
-    """A model's scores of labelled rows: a row key, `event_date`, `is_fraud` (Boolean or 0/1) and `score`."""
+    """A model's scores of labelled rows: a row key, `event_date`, the label (Boolean or 0/1) and `score`."""
 
     model_version: str
     rows: pl.DataFrame
@@ -119,6 +119,7 @@ def gate(
     served: Served | None = None,
     limits: Limits = LIMITS,
     key: str = "transaction_id",
+    label: str = "is_fraud",
     repetitions: int = 200,
     seed: int = 0,
 ) -> Verdict:
@@ -136,6 +137,7 @@ def gate(
         served: measurements of the challenger as it would be served; without them their rules are not in the table.
         limits: what is allowed.
         key: column that identifies a row in both.
+        label: column of the label in both.
         repetitions: draws of the bootstrap.
         seed: seed of the bootstrap; equal inputs give an equal verdict.
 
@@ -143,7 +145,8 @@ def gate(
         ConvergenceError: the two sides hold different rows or labels, the champion's scores are not finite, the labels
             hold one class only, or there are too few days to resample.
     """
-    rows = challenger.rows if champion is None else _same_rows(challenger, champion, key)
+    rows = challenger.rows if champion is None else _same_rows(challenger, champion, key, label)
+    rows = rows.with_columns(label=pl.col(label))
     rules = list(_of_scores(rows, limits, against=champion is not None, repetitions=repetitions, seed=seed))
     if served:
         measured = (
@@ -171,7 +174,7 @@ class Rule(NamedTuple):
 
 
 def _of_scores(rows: pl.DataFrame, limits: Limits, *, against: bool, repetitions: int, seed: int) -> Iterator[Rule]:
-    label, score = rows["is_fraud"].cast(pl.Float64), rows["score"]
+    label, score = rows["label"].cast(pl.Float64), rows["score"]
     invalid = rows.height - rows.filter(pl.col("score").is_finite() & pl.col("score").is_between(0, 1)).height
     yield Rule("invalid_scores", invalid, 0, invalid == 0)
     if invalid:
@@ -202,7 +205,7 @@ def calibration_error(label: pl.Series, score: pl.Series, *, bins: int = 10) -> 
     return float((gaps["gap"] * gaps["rows"]).sum() / rows.height)
 
 
-def _same_rows(challenger: Scores, champion: Scores, key: str) -> pl.DataFrame:
+def _same_rows(challenger: Scores, champion: Scores, key: str, label: str) -> pl.DataFrame:
     """The challenger's rows by key, with the champion's score beside its own."""
     ours, theirs = challenger.rows.sort(key), champion.rows.sort(key)
     repeated = ours.height - ours[key].n_unique()
@@ -214,7 +217,7 @@ def _same_rows(challenger: Scores, champion: Scores, key: str) -> pl.DataFrame:
             "score both on the gate's rows"
         )
         raise ConvergenceError(msg)
-    different = ours.filter(pl.col("is_fraud").cast(pl.Boolean) != theirs["is_fraud"].cast(pl.Boolean)).height
+    different = ours.filter(pl.col(label).cast(pl.Boolean) != theirs[label].cast(pl.Boolean)).height
     if different:
         msg = f"{different} of {ours.height} labels differ between the two sides; read both from one label version"
         raise ConvergenceError(msg)
@@ -222,7 +225,7 @@ def _same_rows(challenger: Scores, champion: Scores, key: str) -> pl.DataFrame:
 
 
 def _ap_difference(rows: pl.DataFrame) -> float:
-    label = rows["is_fraud"]
+    label = rows["label"]
     return average_precision(label, rows["score"]) - average_precision(label, rows["champion_score"])
 
 

@@ -95,7 +95,7 @@ def tune(
     margins: list[list[NDArray[np.float64]]] = []
     for number in range(trials):
         trial = study.ask()
-        parameters = {name: _suggested(trial, name, space[name]) for name in space}
+        parameters = {name: suggested(trial, name, space[name]) for name in space}
         margins.append([fit(fold.fitted_on, parameters).margins(fold.judged_on.values) for fold in folds])
         values = [average_precision(f.judged_on.label, m) for f, m in zip(folds, margins[-1], strict=True)]
         made.append({"number": number, "value": float(np.mean(values)), "folds": values, "parameters": parameters})
@@ -129,7 +129,8 @@ def _check(folds: Sequence[Fold], space: Mapping[str, Range], in_use: Mapping[st
             )
 
 
-def _suggested(trial: "optuna.Trial", name: str, within: Range) -> float:
+def suggested(trial: "optuna.Trial", name: str, within: Range) -> float:
+    """A value for a parameter, with three significant digits where it is not whole."""
     low, high, log = within
     if isinstance(low, int) and isinstance(high, int):
         return trial.suggest_int(name, low, high, log=log)

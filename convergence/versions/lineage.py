@@ -4,7 +4,7 @@ What a name tells is not written down: a column of the same name in one input pa
 the contract, in the metadata of a field: `from`, a list of sources, or `made_here`, the reason why there are none. The
 metadata of a contract's Config may hold `rows_of` (the input whose rows these are, where several have a name) and
 `from` or `made_here` for the columns of which nothing else is known. A source is `input.column`, `input.*` (every
-column that the asset says it uses), or `use_case/table.column`.
+column that the asset says it uses), `*` (that of every input), or `use_case/table.column`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -89,6 +89,10 @@ def declared(contract: Contract, inputs: Mapping[str, str], uses: Mapping[str, S
 
 
 def _source(text: str, inputs: Mapping[str, str], uses: Mapping[str, Sequence[str]], where: str) -> Iterator[Column]:
+    if text == EVERY:
+        for each in inputs:
+            yield from _source(f"{each}.{EVERY}", inputs, uses, where)
+        return
     name, dot, column = text.rpartition(".")
     table = name if "/" in name else inputs.get(name)
     if not dot or not column or table is None:

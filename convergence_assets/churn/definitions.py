@@ -4,10 +4,23 @@ from datetime import timedelta
 
 import dagster as dg
 
-from convergence_assets.churn import features
+from asset_checks.gate import gate_check
+from convergence_assets.churn import (
+    campaign,
+    cross_validation,
+    evaluation,
+    fairness,
+    features,
+    gate,
+    inference,
+    leaderboard,
+    training,
+)
 from convergence_assets.churn.arrivals import TOPIC, customers_topic, raw_customers
+from convergence_assets.churn.feature_views import VIEWS
+from convergence_assets.churn.release import RELEASABLE, churn_model_release
 
-__all__ = ["FRESH", "TOPIC", "UNITED", "defs"]
+__all__ = ["FRESH", "RELEASABLE", "TOPIC", "UNITED", "VIEWS", "defs"]
 
 # Where a live source is configured: how long after its last materialization a table is overdue.
 FRESH = {"churn/customer_features": timedelta(hours=25)}
@@ -15,6 +28,17 @@ FRESH = {"churn/customer_features": timedelta(hours=25)}
 UNITED = {"churn/customers": features.customer_rows}
 
 defs = dg.Definitions(
-    assets=[customers_topic, raw_customers, *dg.load_assets_from_modules([features])],
-    asset_checks=[features.customer_features_leakage],
+    assets=[
+        customers_topic,
+        raw_customers,
+        *dg.load_assets_from_modules([features, leaderboard, training, gate, evaluation, inference]),
+        *dg.load_assets_from_modules([cross_validation, fairness, campaign]),
+    ],
+    asset_checks=[
+        features.customer_features_leakage,
+        gate_check(gate.churn_promotions),
+        cross_validation.goals,
+        fairness.fairness_of_scores,
+    ],
+    jobs=[churn_model_release],
 )

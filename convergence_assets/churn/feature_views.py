@@ -6,6 +6,7 @@ from typing import Any
 import narwhals as nw
 
 from convergence.features.contract import feature_contract
+from convergence.features.groups import FeatureTable
 from convergence.features.views import Aggregate, FeatureView, RowExpression
 from convergence.lake.contracts import schema_of
 from convergence_assets.churn.contracts import Account, KnownLabel
@@ -64,8 +65,14 @@ CUSTOMER_FEATURES = FeatureView(
 )  # fmt: skip
 
 CustomerFeatures = feature_contract(
-    CUSTOMER_FEATURES, "CustomerFeatures", Account, {"accounts": Account, "churn_labels": KnownLabel}
+    CUSTOMER_FEATURES,
+    "CustomerFeatures",
+    Account,
+    {"accounts": Account, "churn_labels": KnownLabel},
+    module=__name__,
 )
 
 DESCRIPTIONS = {name: column.description or name for name, column in CustomerFeatures.to_schema().columns.items()}
 MODEL_INPUT = (*_KEPT, *CUSTOMER_FEATURES.features)  # not gender, which fairness is watched by
+
+VIEWS = (FeatureTable("churn/customer_features", CUSTOMER_FEATURES, CustomerFeatures, MODEL_INPUT, lasting=True),)

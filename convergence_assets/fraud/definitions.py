@@ -21,12 +21,13 @@ from convergence_assets.fraud import (
     updating,
 )
 from convergence_assets.fraud.arrivals import TOPIC, raw_transactions, transactions_topic
+from convergence_assets.fraud.feature_views import VIEWS
 from convergence_assets.fraud.monitoring import RETRAINING
 from convergence_assets.fraud.online import SERVED
 from convergence_assets.fraud.pages import PAGES
 from convergence_assets.fraud.release import RELEASABLE, fraud_model_release
 
-__all__ = ["FRESH", "PAGES", "RELEASABLE", "RETRAINING", "SERVED", "TOPIC", "UNITED", "defs"]
+__all__ = ["FRESH", "PAGES", "RELEASABLE", "RETRAINING", "SERVED", "TOPIC", "UNITED", "VIEWS", "defs"]
 
 # Where a live source is configured: how long after its last materialization a table is overdue.
 FRESH = {

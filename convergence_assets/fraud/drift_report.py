@@ -7,10 +7,10 @@ import polars as pl
 
 from convergence.errors import ModelError
 from convergence.lake.contracts import schema_of
+from convergence.monitoring.contracts import DriftReport
 from convergence.monitoring.evidently_report import write_report
 from convergence_assets.fraud.feature_views import MODEL_INPUT
-from convergence_assets.fraud.monitoring import REACH_BACK_DAYS, trained_on
-from convergence_assets.fraud.monitoring_contracts import FraudDriftReport
+from convergence_assets.fraud.profiles import FIT
 from convergence_assets.partitions import weekly, window
 from resources.lake import lake_asset
 from resources.lineage import using
@@ -24,11 +24,11 @@ def _described(rows: pl.DataFrame) -> dict[str, object]:
 
 
 @lake_asset(
-    contract=FraudDriftReport,
+    contract=DriftReport,
     partitions_def=REPORT_WEEKS,
     ins={
         "transaction_features": using(
-            MODEL_INPUT, key_prefix="fraud", partition_mapping=window(-(REACH_BACK_DAYS // 7 + 1), -1)
+            MODEL_INPUT, key_prefix="fraud", partition_mapping=window(-(FIT.reach_back // 7 + 1), -1)
         ),
         "score_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-1, -1)),
     },
@@ -57,10 +57,10 @@ def drift_report(
         if served.is_empty():
             raise ModelError(f"no scores of the week before {week}: materialize fraud/score_profiles of it first")
         as_of = served.sort("event_date", "rows")["model_as_of"][-1]
-        windows = trained_on(as_of), (week - timedelta(days=7), week - timedelta(days=1))
+        windows = FIT.trained_on(as_of), (week - timedelta(days=7), week - timedelta(days=1))
         old, new = (inputs.filter(pl.col("event_date").is_between(*w)).drop("event_date").collect() for w in windows)
         page, name = context.resources.reports.page(f"fraud/drift/{week}.html")
         written = write_report(old, new, page)
         context.log.info(str(page.resolve()))
         rows.append({"event_date": week, "page": name, **written._asdict()})
-    return pl.DataFrame(rows, schema=schema_of(FraudDriftReport))
+    return pl.DataFrame(rows, schema=schema_of(DriftReport))

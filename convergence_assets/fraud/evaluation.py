@@ -20,11 +20,11 @@ from convergence_assets.fraud.training import (
     SEED,
     feature_ins,
     known_labels,
-    logged,
     matrix,
     trees,
 )
 from convergence_assets.partitions import weekly
+from resources.experiments import logged
 from resources.lake import Described, lake_asset
 
 TEST_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 8))  # the Handbook's, whose labels are all known at the end

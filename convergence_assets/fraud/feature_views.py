@@ -7,6 +7,7 @@ import narwhals as nw
 import pandera.polars as pa
 
 from convergence.features.contract import feature_contract
+from convergence.features.groups import FeatureTable
 from convergence.features.views import Aggregate, FeatureView, RowExpression
 from convergence_assets.fraud.contracts import Event, KnownLabel, Time, Transaction
 
@@ -106,3 +107,5 @@ TransactionFeatures = feature_contract(
 
 DESCRIPTIONS = {name: column.description or name for name, column in TransactionFeatures.to_schema().columns.items()}
 MODEL_INPUT = ("amount", *(f for f in TRANSACTION_FEATURES.features if f != "customer_genuine_mean_30d"))
+
+VIEWS = (FeatureTable("fraud/transaction_features", TRANSACTION_FEATURES, TransactionFeatures, MODEL_INPUT),)

@@ -3,7 +3,6 @@
 Told from the profiles of `profiles.py` alone: a day without scores is not judged, and waits until they are issued.
 """
 
-from collections.abc import Iterable
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -14,77 +13,21 @@ from asset_checks.drift import drift_check
 from convergence.errors import ConvergenceError
 from convergence.lake.contracts import schema_of
 from convergence.models import metrics
-from convergence.monitoring import drift as effects
+from convergence.monitoring.contracts import Drift
 from convergence.monitoring.performance import judge_scores
-from convergence.monitoring.profiles import DatedProfiles, Profile, stored
+from convergence.monitoring.watch import drift_rows, worst
 from convergence_assets.fraud.inference import SCORED_DAYS
-from convergence_assets.fraud.monitoring_contracts import FraudDrift, FraudScorePerformance
-from convergence_assets.fraud.profiles import MONITORING, gate_days, shaped
-from convergence_assets.fraud.training import DELAY_DAYS, GATE_DAYS, MODEL_WEEKS, TRAINING_DAYS
+from convergence_assets.fraud.monitoring_contracts import FraudScorePerformance
+from convergence_assets.fraud.profiles import FIT, MONITORING
+from convergence_assets.fraud.training import DELAY_DAYS, MODEL_WEEKS
 from convergence_assets.partitions import weekly, window
 from resources.lake import lake_asset
 from resources.lineage import using
 from sensors.drift import Retraining
 
 JUDGED_WEEKS = weekly(date(2018, 8, 1), date(2018, 8, 29))  # as-of dates: the week that ended 8 days before is judged
-OLDEST_CHAMPION_DAYS = 42
 PERFORMANCE_LIMIT = 0.05  # average precision
 FIXED_BY_THE_DAY = frozenset({"is_weekend"})  # one day says nothing about them: only the week is compared
-REACH_BACK_DAYS = TRAINING_DAYS + DELAY_DAYS + GATE_DAYS + OLDEST_CHAMPION_DAYS
-
-
-def trained_on(as_of: date) -> tuple[date, date]:
-    """First and last day that the model of a date was fitted on."""
-    end = as_of - timedelta(days=DELAY_DAYS + GATE_DAYS)
-    return end - timedelta(days=TRAINING_DAYS), end - timedelta(days=1)
-
-
-def drift_rows(
-    features: pl.DataFrame, scores: pl.DataFrame, references: pl.DataFrame, days: Iterable[date]
-) -> pl.DataFrame:
-    """FraudDrift rows of these days from FeatureProfile, ScoreProfile and ScoreReference rows; none without scores.
-
-    The reference of a feature is the days that the champion of the day was fitted on; that of its score is what it gave
-    the newest labelled week of those that are at hand. Of the days before, only what the same model scored counts.
-
-    Raises ConvergenceError for a champion so old that no profile of its training days is among the rows.
-    """
-    inputs = DatedProfiles(features)
-    fitted_on: dict[date, dict[str, Profile]] = {}
-    found: list[pl.DataFrame] = []
-    for day in days:
-        champion = scores.filter(event_date=day).sort("rows", "model_version").tail(1)
-        if champion.is_empty() or not inputs.days(day, day):
-            continue
-        version, as_of = champion.select("model_version", "model_as_of").row(0)
-        fitted = trained_on(as_of)
-        if as_of not in fitted_on:
-            fitted_on[as_of] = inputs.window(*fitted)
-        if not fitted_on[as_of]:
-            raise ConvergenceError(
-                f"{day}: no profile is at hand of {fitted[0]} to {fitted[1]}, on which the champion {version} was "
-                f"fitted, within {REACH_BACK_DAYS} days: promote a newer model, or materialize fraud/feature_profiles"
-            )
-        held = references.filter(pl.col("event_date") <= day, model_version=version).sort("event_date").tail(1)
-        before = fitted_on[as_of] | dict(zip(held["feature"], stored(held), strict=True))
-        scored = gate_days(held["event_date"][0]) if held.height else fitted
-        issued = DatedProfiles(scores.filter(model_version=version))
-        for length in (1, 7):
-            since = day - timedelta(days=length - 1)
-            now = inputs.window(since, day) | (issued.window(since, day) if held.height else {})
-            fixed = FIXED_BY_THE_DAY if length == 1 else ()
-            spans = [pl.when(feature="score").then(s).otherwise(f) for s, f in zip(scored, fitted, strict=True)]
-            reference, current = ({n: p for n, p in w.items() if n not in fixed} for w in (before, now))
-            found.append(
-                effects.compare(reference, current).with_columns(
-                    event_date=day,
-                    window_days=pl.lit(length, pl.Int64),
-                    reference_first_day=spans[0],
-                    reference_last_day=spans[1],
-                    model_version=pl.lit(version),
-                )
-            )
-    return shaped(FraudDrift, found)
 
 
 def performance_row(
@@ -130,32 +73,18 @@ def performance_row(
     }
 
 
-def worst(rows: pl.DataFrame) -> dict[str, Any]:
-    """What the UI shows of a day's drift."""
-    first = effects.worst_first(rows).row(0, named=True)
-    return {
-        "worst_feature": first["feature"],
-        "worst_psi": first["psi"] if first["psi"] is not None else "none",
-        "worst_ks": first["ks"] if first["ks"] is not None else "none",
-        "drifted": rows.filter(verdict=effects.DRIFT)["feature"].n_unique(),
-        "watched": rows.filter(verdict=effects.WATCH)["feature"].n_unique(),
-        "champion": first["model_version"],
-        "reference": f"{first['reference_first_day']} to {first['reference_last_day']}",
-    }
-
-
 def figures(rows: pl.DataFrame) -> dict[str, Any]:
     """Every number of a judged week: Dagster plots them over the weeks."""
     return {k: str(v) if isinstance(v, date) else v for k, v in rows.row(0, named=True).items() if k != "event_date"}
 
 
 @lake_asset(
-    contract=FraudDrift,
+    contract=Drift,
     partitions_def=SCORED_DAYS,
     ins={
-        "feature_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-REACH_BACK_DAYS)),
+        "feature_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-FIT.reach_back)),
         "score_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-6)),
-        "score_references": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-OLDEST_CHAMPION_DAYS)),
+        "score_references": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-FIT.oldest_champion_days)),
     },
     describe=worst,
     code_version="1",
@@ -175,7 +104,14 @@ def drift(
     retrained by the drift sensor.
     """
     days = [date.fromisoformat(key) for key in context.partition_keys]
-    return drift_rows(feature_profiles.collect(), score_profiles.collect(), score_references.collect(), days)
+    return drift_rows(
+        feature_profiles.collect(),
+        score_profiles.collect(),
+        score_references.collect(),
+        days,
+        FIT,
+        fixed_by_the_day=FIXED_BY_THE_DAY,
+    )
 
 
 @lake_asset(

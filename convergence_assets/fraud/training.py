@@ -1,7 +1,7 @@
 """A model per week as of its date: trees, a network and a linear model, their stack or the best of them, calibrated."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, date, datetime, time
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from convergence_assets.fraud.arrivals import LABEL_DELAY
 from convergence_assets.fraud.contracts import FraudModel
 from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.partitions import weekly, window
+from resources.experiments import logged
 from resources.keys import table_of
 from resources.lake import Described, lake_asset
 from resources.lineage import using
@@ -210,28 +211,6 @@ def model_card(rows: pl.DataFrame) -> dict[str, Any]:
                 for s in report["shap"]
             )
         ),
-    }
-
-
-def logged(
-    context: dg.AssetExecutionContext, rows: Sequence[Mapping[str, Any]], **what: Callable[[Mapping[str, Any]], Any]
-) -> dict[str, dict[str, Any]]:
-    """A run in MLflow for each row, tagged with the run of Dagster; metadata that names it, by partition.
-
-    `what`: arguments of `Experiments.log`, from a row.
-    """
-    name = context.asset_key.path[-1]
-    tags = {"dagster.run_id": context.run_id, "dagster.asset": context.asset_key.to_user_string()}
-    return {
-        str(row["event_date"]): {
-            "mlflow_run": context.resources.experiments.log(
-                name,
-                row["model_version"],
-                tags={**tags, "dagster.partition": str(row["event_date"])},
-                **{argument: of(row) for argument, of in what.items()},
-            )
-        }
-        for row in rows
     }
 
 

@@ -10,7 +10,7 @@ from tests.graph.house import ROOT, listed, sources, tracked
 TOP = {
     *(".ci", ".gitignore", "ARCHITECTURE.md", "CONTRIBUTING.md", "LICENSE", "Makefile", "README.md"),
     *("asset_checks", "benchmarks", "convergence", "convergence_assets", "resources", "sensors", "tests", "docs"),
-    *("dbt", "deploy"),
+    *("contracts", "dbt", "deploy"),
     *("dagster.yaml", "workspace.yaml", "pyproject.toml"),
     *(
         "requirements.lock",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from convergence.errors import ContractBroken
-from convergence.lake.contracts import REJECTED, Contract, Judged, judge, schema_of
+from convergence.lake.contracts import REJECTED, Contract, Judged, StrictColumns, judge, schema_of
 from convergence.lake.tables import DAY, WHOLE
 from tests.convergence.lake.frames import FIRST, day
 
@@ -88,6 +88,28 @@ def test_a_bad_row_fails_its_day_alone_and_names_the_rule_without_the_value(colu
 
     assert verdict(judged) == ({day(0): 2, day(2): 1}, {day(1): [rule]})
     assert_frame_equal(judged.good[day(0)], frame[:2])
+
+
+class Declared(pa.DataFrameModel):
+    id: int
+
+    class Config(StrictColumns):
+        """As every contract of ours says it."""
+
+
+class MoreDeclared(Declared):
+    amount: float
+
+
+@pytest.mark.parametrize("contract", [Declared, MoreDeclared])
+def test_a_column_that_is_not_declared_breaks_a_contract_of_strict_columns(contract: Contract):
+    frame = pl.DataFrame({"id": [1, 2], "amount": [1.0, 2.0], "card_number": ["4", "5"]}).select(
+        *schema_of(contract).names(), "card_number"
+    )
+
+    bad = judge(contract, frame, [WHOLE]).bad[WHOLE]
+
+    assert bad["reason"].to_list() == ["card_number: column_in_schema"] * 2
 
 
 def test_offending_rows_are_kept_whole_and_good_rows_of_a_bad_day_are_not_called_offending():

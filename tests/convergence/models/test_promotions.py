@@ -260,6 +260,16 @@ def test_the_verdict_does_not_depend_on_row_order() -> None:
     assert gate(challenger, champion).rules.equals(gate(challenger, shuffled).rules)
 
 
+def test_the_verdict_does_not_depend_on_what_key_and_label_are_called() -> None:
+    def renamed(given: Scores) -> Scores:
+        return Scores(given.model_version, given.rows.rename({"transaction_id": "customer_id", "is_fraud": "churned"}))
+
+    ours, theirs = scores("v2", skill=1.5, seed=1), scores("v1")
+    other = gate(renamed(ours), renamed(theirs), key="customer_id", label="churned")
+    assert other.rules.equals(gate(ours, theirs).rules)
+    assert not other.passed
+
+
 def test_sides_that_scored_different_rows_are_refused() -> None:
     champion = scores("v1")
     with pytest.raises(ConvergenceError, match="3000 and 2999 rows, 2999 shared"):

@@ -30,11 +30,11 @@ from convergence.features.online_store import OnlineStore
 from convergence.lake.contracts import schema_of
 from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import Lake
+from convergence.monitoring.contracts import Drift
 from convergence.observability.logs import log_beside
 from convergence.observability.traces import Tracer, tracer
 from convergence.serving.access import Access, Token
 from convergence_assets.fraud.arrivals import DAILY
-from convergence_assets.fraud.monitoring_contracts import FraudDrift
 from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
 from resources.environments import ROOT, Settings
 from resources.lake import LakeIOManager, lake_asset
@@ -67,7 +67,7 @@ def drifted(lake: Lake) -> None:
             shared | {"feature": "amount", "psi": psi, "ks": psi / 2, "verdict": verdict},
             shared | {"feature": "hour", "psi": None, "ks": None, "verdict": "drift"},
         ]
-        frame = pl.DataFrame(rows, schema=schema_of(FraudDrift))
+        frame = pl.DataFrame(rows, schema=schema_of(Drift))
         key = f"2018-05-{day:02}"
         made = build_manifest({key: frame}, "replace", Provenance("test", ""))
         lake.replace(SERVED.model.drift, {key: frame}, made, lake.open(SERVED.model.drift))

@@ -15,6 +15,8 @@ from convergence.errors import ConvergenceError
 from convergence.lake.contracts import schema_of
 from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import Lake, by_day
+from convergence.monitoring import watch
+from convergence.monitoring.contracts import ScoreReference
 from convergence.monitoring.drift import DRIFT, STABLE
 from convergence.monitoring.profiles import profile_rows
 from convergence_assets.fraud import monitoring, profiles
@@ -22,7 +24,7 @@ from convergence_assets.fraud.arrivals import DAILY
 from convergence_assets.fraud.drift_report import REPORT_WEEKS, drift_report
 from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.fraud.inference import SCORED_DAYS
-from convergence_assets.fraud.monitoring_contracts import FraudScorePerformance, ScoreReference
+from convergence_assets.fraud.monitoring_contracts import FraudScorePerformance
 from convergence_assets.fraud.training import MODEL_WEEKS
 from resources.lake import LakeIOManager
 from resources.reports import Reports
@@ -31,7 +33,7 @@ from sensors.reconcile import reconcile
 from tests.resources.readings import range_tags
 
 AS_OF, TODAY = date(2018, 7, 18), date(2018, 7, 26)
-FIRST, LAST = monitoring.trained_on(AS_OF)
+FIRST, LAST = profiles.FIT.trained_on(AS_OF)
 ROWS = 60  # a day
 
 
@@ -65,13 +67,13 @@ def scores(first: date, last: date, *, version: str = "2018-07-18.aa", as_of: da
 
 def reference(rows: pl.DataFrame | None = None, *, week: date = AS_OF, version: str = "2018-07-18.aa") -> pl.DataFrame:
     """What a champion gave the week of its gate."""
-    gave = scores(*profiles.gate_days(week)) if rows is None else rows
+    gave = scores(*profiles.FIT.gate(week)) if rows is None else rows
     about = {"event_date": week, "model_version": version, "model_as_of": AS_OF}
-    return profiles.shaped(ScoreReference, [profile_rows(gave, ["score"], **about)])
+    return watch.shaped(ScoreReference, [profile_rows(gave, ["score"], **about)])
 
 
 def test_the_reference_is_what_the_model_of_a_date_was_fitted_on() -> None:
-    assert monitoring.trained_on(date(2018, 7, 18)) == (date(2018, 4, 11), date(2018, 7, 3))
+    assert profiles.FIT.trained_on(date(2018, 7, 18)) == (date(2018, 4, 11), date(2018, 7, 3))
 
 
 def drifts(rows: pl.DataFrame) -> set[tuple[int, str]]:
@@ -81,7 +83,7 @@ def drifts(rows: pl.DataFrame) -> set[tuple[int, str]]:
 @pytest.fixture(scope="module")
 def known() -> pl.DataFrame:
     """Profiles of the training days."""
-    return profiles.feature_profile_rows(features(FIRST, LAST))
+    return watch.feature_profile_rows(features(FIRST, LAST), MODEL_INPUT)
 
 
 def today(
@@ -89,8 +91,15 @@ def today(
 ) -> pl.DataFrame:
     issued = scores(AS_OF, TODAY) if issued is None else issued
     given = reference() if given is None else given
-    inputs = pl.concat([known, profiles.feature_profile_rows(rows)])
-    return monitoring.drift_rows(inputs, profiles.score_profile_rows(issued), given, [TODAY])
+    inputs = pl.concat([known, watch.feature_profile_rows(rows, MODEL_INPUT)])
+    return watch.drift_rows(
+        inputs,
+        watch.score_profile_rows(issued),
+        given,
+        [TODAY],
+        profiles.FIT,
+        fixed_by_the_day=monitoring.FIXED_BY_THE_DAY,
+    )
 
 
 def test_days_like_those_of_the_training_show_no_drift(known: pl.DataFrame) -> None:
@@ -131,7 +140,7 @@ def test_of_two_models_on_a_day_the_one_with_more_scores_is_the_champion(known: 
 def test_scores_are_held_against_what_their_model_gave_the_week_of_its_gate(known: pl.DataFrame) -> None:
     moved = scores(AS_OF, TODAY).with_columns(pl.col("score").sqrt())
     assert drifts(today(known, features(AS_OF, TODAY), moved)) == {(1, "score"), (7, "score")}
-    gave = scores(*profiles.gate_days(AS_OF)).with_columns(pl.col("score").sqrt())
+    gave = scores(*profiles.FIT.gate(AS_OF)).with_columns(pl.col("score").sqrt())
     assert drifts(today(known, features(AS_OF, TODAY), moved, reference(gave))) == set()
 
 

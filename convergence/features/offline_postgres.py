@@ -1,0 +1,204 @@
+"""The offline store in PostgreSQL: feature tables published into it by day, and historical features read from it.
+
+A table is published in one transaction, and only the days whose content hash is another than the published one: doing
+it again changes nothing, and a reader sees all of a publication or nothing of it.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from convergence.errors import ConvergenceError, ServiceError, TableMissing
+from convergence.features.groups import FeatureGroup, FeatureTable
+from convergence.features.views import MICROSECOND
+from convergence.lake.files import DAY, WHOLE
+from convergence.lake.manifests import states
+from convergence.lake.tables import Lake, rows_of
+
+if TYPE_CHECKING:
+    import psycopg2.extensions
+    from psycopg2.sql import Composable, Identifier
+
+_TYPES = {
+    pl.Int8: "smallint",
+    pl.Int16: "smallint",
+    pl.Int32: "integer",
+    pl.Int64: "bigint",
+    pl.Float32: "real",
+    pl.Float64: "double precision",
+    pl.Boolean: "boolean",
+    pl.String: 'text COLLATE "C"',  # in the order of Polars and DuckDB, whatever the database's is
+    pl.Date: "date",
+    pl.Datetime: "timestamp with time zone",
+}
+_PUBLISHED = "convergence_published"
+
+
+@dataclass(frozen=True)
+class PostgresOffline:
+    """Feature tables in the database at `url`, which holds a password: it is in no message and no representation."""
+
+    url: str = field(repr=False)
+
+    def publish(self, lake: Lake, table: FeatureTable) -> dict[str, int]:
+        """Make the database's table the lake's newest version; days that changed and their row counts.
+
+        Days that the lake no longer has are removed. Raises TableMissing, and ServiceError where the database cannot
+        be reached.
+        """
+        from psycopg2 import DataError, sql
+
+        handle = lake.open(table.table)
+        if handle is None:
+            raise TableMissing(f"{table.table} has never been written: materialize {table.table} first")
+        version = handle.version()
+        there_now = states(lake, [table.table], {table.table: version})[table.table]
+        wanted = {day: state.content_hash for day, state in there_now.items()}
+        with self._transaction() as cursor:
+            _create(cursor, table)
+            cursor.execute(f"SELECT day, content_hash FROM {_PUBLISHED} WHERE name = %s", [table.table])
+            there = dict(cursor.fetchall())
+            changed = [day for day, digest in wanted.items() if there.get(day) != digest]
+            name, rows = _name(table.table), {}
+            for day in [*changed, *there.keys() - wanted.keys()]:
+                where = sql.SQL("true") if day == WHOLE else sql.SQL("event_date = {}").format(sql.Literal(day))
+                cursor.execute(sql.SQL("DELETE FROM {} WHERE {}").format(name, where))
+                cursor.execute(f"DELETE FROM {_PUBLISHED} WHERE name = %s AND day = %s", [table.table, day])
+            for day in changed:
+                frame = rows_of(handle, None if day == WHOLE else [day]).select(list(table.columns)).collect()
+                try:
+                    _copy(cursor, name, frame)
+                except (DataError, ValueError) as error:
+                    told = f"{table.table} {day} cannot be published, so nothing was ({type(error).__name__}): "
+                    raise ConvergenceError(f"{told}PostgreSQL takes no NUL in a text") from None
+                values = [table.table, day, wanted[day], version, frame.height]
+                cursor.execute(f"INSERT INTO {_PUBLISHED} VALUES (%s, %s, %s, %s, %s)", values)
+                rows[day] = frame.height
+        return rows
+
+    def lookup(self, asked: pl.DataFrame, group: FeatureGroup) -> pl.DataFrame:
+        """As OfflineStore says. Raises TableMissing where the table was not published."""
+        from psycopg2 import sql
+        from psycopg2.errors import InvalidSchemaName, UndefinedTable
+
+        rows, table = asked.with_row_index("asked_row"), sql.Identifier("asked")
+        columns = sql.SQL(", ").join(_column(name, kind) for name, kind in rows.schema.items())
+        query = _as_of(group)
+        with self._transaction() as cursor:
+            cursor.execute(sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(table, columns))
+            _copy(cursor, table, rows)
+            cursor.execute("ANALYZE asked")
+            try:
+                cursor.execute(query, {"max_age": group.max_age and group.max_age // MICROSECOND})
+            except (UndefinedTable, InvalidSchemaName):
+                told = f"{group.table} was never published: `convergence features publish {group.table}`"
+                raise TableMissing(told) from None
+            types = {name: group.columns[name] for name in group.features}
+            return pl.DataFrame(cursor.fetchall(), schema=types, orient="row")
+
+    @contextmanager
+    def _transaction(self) -> "Iterator[psycopg2.extensions.cursor]":
+        import psycopg2
+
+        try:
+            connection = psycopg2.connect(self.url, connect_timeout=10, options="-c timezone=UTC")
+        except psycopg2.OperationalError as error:
+            reason = str(error).strip().splitlines()[-1]
+            raise ServiceError(f"PostgreSQL cannot be reached ({reason}): see CONVERGENCE_POSTGRES") from None
+        try:
+            with connection, connection.cursor() as cursor:
+                yield cursor
+        finally:
+            connection.close()
+
+
+def _create(cursor: "psycopg2.extensions.cursor", table: FeatureTable) -> None:
+    """The schema, the table, its indexes, and the list of what is published, each where it is not there yet."""
+    from psycopg2 import sql
+
+    # one publisher at a time, also of those that create the list
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtext(%s))", [_PUBLISHED])
+    cursor.execute(
+        f"CREATE TABLE IF NOT EXISTS {_PUBLISHED} "
+        "(name text, day text, content_hash text, version bigint, rows bigint, PRIMARY KEY (name, day))"
+    )
+    name, (use_case, _) = _name(table.table), table.table.split("/")
+    cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(use_case)))
+    cursor.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} ()").format(name))
+    for column, kind in table.columns.items():
+        add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}").format(name, _column(column, kind))
+        cursor.execute(add)
+    if DAY in table.columns:
+        cursor.execute(_index(f"{table.view.name}_day", name, [sql.Identifier(DAY)]))
+    for group in table.groups:
+        last = [sql.SQL("{} DESC NULLS LAST").format(c) for c in map(sql.Identifier, _order(group))]
+        cursor.execute(_index(f"{group.name}_as_of", name, [*map(sql.Identifier, group.entity), *last]))
+
+
+def _as_of(group: FeatureGroup) -> "Composable":
+    """For each row asked, the first of its entity's rows, newest first, that had happened and had arrived."""
+    from psycopg2 import sql
+
+    features = [sql.Identifier("found", feature) for feature in group.features]
+    same = [
+        sql.SQL("{} = {}").format(sql.Identifier("history", key), sql.Identifier("asked", key)) for key in group.entity
+    ]
+    young = "(extract(epoch FROM asked.asked_time) - extract(epoch FROM found.event_time)) * 1000000 <= %(max_age)s"
+    return sql.SQL(
+        """
+        SELECT {features} FROM asked LEFT JOIN LATERAL (
+            SELECT * FROM {table} AS history
+            WHERE {same} AND history.event_time <= asked.asked_time AND history.arrived_at <= asked.known_by
+            ORDER BY {order} LIMIT 1
+        ) AS found ON {young} ORDER BY asked.asked_row
+        """
+    ).format(
+        features=sql.SQL(", ").join(features),
+        table=_name(group.table),
+        same=sql.SQL(" AND ").join(same),
+        order=sql.SQL(", ").join(
+            sql.SQL("{} DESC NULLS LAST").format(sql.Identifier("history", name)) for name in _order(group)
+        ),
+        young=sql.SQL("true" if group.max_age is None else young),
+    )
+
+
+def _order(group: FeatureGroup) -> tuple[str, ...]:
+    return ("event_time", group.sequence, "arrived_at")
+
+
+def _name(table: str) -> "Identifier":
+    from psycopg2 import sql
+
+    return sql.Identifier(*table.split("/"))
+
+
+def _index(name: str, table: "Identifier", columns: "Sequence[Composable]") -> "Composable":
+    from psycopg2 import sql
+
+    parts = {"name": sql.Identifier(name[-63:]), "table": table, "columns": sql.SQL(", ").join(columns)}
+    return sql.SQL("CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns})").format(**parts)
+
+
+def _column(name: str, kind: pl.DataType) -> "Composable":
+    from psycopg2 import sql
+
+    if kind.base_type() not in {*_TYPES, pl.UInt32}:
+        raise ConvergenceError(f"column {name!r} is {kind}, for which PostgreSQL has no equal here: keep it out")
+    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_TYPES.get(kind.base_type(), "bigint")))
+
+
+def _copy(cursor: "psycopg2.extensions.cursor", table: "Identifier", frame: pl.DataFrame) -> None:
+    """Load rows by COPY; nulls are empty, and empty texts are quoted."""
+    from psycopg2 import sql
+
+    rows: Any = BytesIO()
+    frame.write_csv(rows, include_header=False, datetime_format="%Y-%m-%dT%H:%M:%S%.6f+00")
+    rows.seek(0)
+    columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
+    command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table, columns)
+    cursor.copy_expert(command, rows)
