@@ -11,10 +11,12 @@ from convergence.lake.contracts import schema_of
 from convergence.models import promotions, release_log, stored
 from convergence.versions.audit import AuditLog
 from convergence_assets.churn.arrivals import LAST_DAY
+from convergence_assets.churn.feature_views import MODEL_INPUT
 from convergence_assets.churn.model_contracts import ChurnChampion, ChurnScore
 from convergence_assets.churn.release import RELEASABLE
 from convergence_assets.partitions import daily
 from resources.lake import lake_asset
+from resources.lineage import using
 
 SCORED_DAYS = daily(date(2024, 2, 26), LAST_DAY)
 _DECISION_LASTS = timedelta(days=6)  # the gate decides every week
@@ -77,7 +79,10 @@ def score_figures(rows: pl.DataFrame) -> dict[str, Any]:
 @lake_asset(
     contract=ChurnScore,
     partitions_def=SCORED_DAYS,
-    ins={n: dg.AssetIn(key_prefix="churn") for n in ("customer_features", "churn_champions")},
+    ins={
+        "customer_features": using(MODEL_INPUT, key_prefix="churn"),
+        "churn_champions": dg.AssetIn(key_prefix="churn"),
+    },
     describe=score_figures,
     code_version="1",
     kinds={"xgboost", "deltalake"},

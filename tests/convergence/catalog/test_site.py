@@ -86,7 +86,8 @@ def test_clicks_lead_from_an_asset_over_a_column_to_what_it_is_made_from_and_wha
     page.click("shop/scores")
     shown = page.text()
     for said in ("Rows of shop/scores.", "team:shop", "shop.Contract", "25 hours", "failed", "2024-01-03",
-                 "sum128:7:ab", "0.250 EUR", "900 bytes", "80 MiB", "HTTP service shop", "made_here: a constant"):  # fmt: skip
+                 "sum128:7:ab", "0.250 EUR", "900 bytes", "80 MiB", "HTTP service shop",
+                 "made_here: a constant"):  # fmt: skip
         assert said in shown
     page.click("score")
     assert "shop/features.mean_amount" in page.text()
