@@ -18,7 +18,7 @@ from resources.keys import key_of, table_of
 
 COLUMN_SOURCES = "convergence/column_sources"
 _LINEAGE, _SCHEMA = "dagster/column_lineage", "dagster/column_schema"
-USES = "uses"  # in the metadata of an AssetIn: the columns of the input that `input.*` means in the contract
+_USES = "uses"
 
 _BY_LANDING = {
     "source": "by landing: the partition of the topic that the message was in",
@@ -27,11 +27,16 @@ _BY_LANDING = {
 }
 
 
+def using(columns: Iterable[str], **asset_in: Any) -> dg.AssetIn:
+    """`dg.AssetIn`, of which the asset uses these columns: what `input.*` means in its contract."""
+    return dg.AssetIn(**asset_in, metadata={_USES: list(columns)})
+
+
 def made_from(contract: Contract, ins: Mapping[str, dg.AssetIn], deps: Iterable[Any]) -> dict[str, Declared]:
     """Metadata of a lake asset: what its contract says of where each column comes from, inputs and `deps` alike."""
     tables = {name: table_of(_key_of_input(name, given)) for name, given in ins.items()}
     tables |= {key.path[-1]: table_of(key) for key in (dg.AssetDep.from_coercible(dep).asset_key for dep in deps)}
-    uses = {name: given.metadata[USES] for name, given in ins.items() if given.metadata and USES in given.metadata}
+    uses = {name: given.metadata[_USES] for name, given in ins.items() if given.metadata and _USES in given.metadata}
     return {COLUMN_SOURCES: declared(contract, tables, uses)}
 
 

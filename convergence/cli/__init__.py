@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from convergence.cli.audit import audit
+from convergence.cli.catalog import catalog
 from convergence.cli.chaos import chaos
 from convergence.cli.contract import contract
 from convergence.cli.docs import docs
@@ -53,7 +54,8 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, chaos, contract, docs, erase, features, impact, land, lineage, now, promote, rejected, release),
+    *(audit, catalog, chaos, contract, docs, erase, features, impact),
+    *(land, lineage, now, promote, rejected, release),
     *(with_rebuild(replay), reproduce, rollback, serve, services),
 ):
     cli.add_command(command)

@@ -11,11 +11,12 @@ from convergence.lake.contracts import schema_of
 from convergence.markdown import table
 from convergence.models import campaign, explanation
 from convergence.models.campaign import Assumptions
-from convergence_assets.churn.feature_views import DESCRIPTIONS
+from convergence_assets.churn.feature_views import DESCRIPTIONS, MODEL_INPUT
 from convergence_assets.churn.inference import SCORED_DAYS
 from convergence_assets.churn.model_contracts import CampaignTarget
 from convergence_assets.churn.training import KEYS
 from resources.lake import Described, lake_asset
+from resources.lineage import using
 
 BUDGET = 400.0  # USD a day, for about 63 customers: binds, so that the list is a choice
 _ROW = ("event_date", "customer_id")
@@ -96,7 +97,8 @@ def sensitivities(
 @lake_asset(
     contract=CampaignTarget,
     partitions_def=SCORED_DAYS,
-    ins={n: dg.AssetIn(key_prefix="churn") for n in ("customer_features", "churn_scores", "churn_champions")},
+    ins={"customer_features": using(MODEL_INPUT, key_prefix="churn")}
+    | {n: dg.AssetIn(key_prefix="churn") for n in ("churn_scores", "churn_champions")},
     describe=list_figures,
     config_schema=CONFIG,
     code_version="1",

@@ -16,9 +16,11 @@ from convergence.lake.tables import Lake
 from convergence.markdown import table
 from convergence.models import campaign, metrics, stacking
 from convergence.models.campaign import Assumptions
+from convergence_assets.churn.feature_views import MODEL_INPUT
 from convergence_assets.churn.model_contracts import ChurnCrossValidation, ChurnOutOfFold
 from convergence_assets.churn.training import KEYS, ROW, SEED, fit, matrix
 from resources.lake import failures, lake_asset
+from resources.lineage import using
 
 REPEATS, FOLDS = 5, 5
 LEAK = 0.87  # an AUC that no honest model of these customers reaches
@@ -151,7 +153,10 @@ def curves(rows: pl.DataFrame) -> dict[str, Any]:
 
 @lake_asset(
     contract=ChurnOutOfFold,
-    ins={n: dg.AssetIn(key_prefix="churn") for n in ("customer_features", "churn_labels")},
+    ins={
+        "customer_features": using(MODEL_INPUT, key_prefix="churn"),
+        "churn_labels": using(("churned", "label_time"), key_prefix="churn"),
+    },
     describe=curves,
     code_version="1",
     kinds={"xgboost", "scikitlearn"},

@@ -16,7 +16,7 @@ from convergence_assets.churn.model_contracts import ChurnChampion, ChurnScore
 from convergence_assets.churn.release import RELEASABLE
 from convergence_assets.partitions import daily
 from resources.lake import lake_asset
-from resources.lineage import USES
+from resources.lineage import using
 
 SCORED_DAYS = daily(date(2024, 2, 26), LAST_DAY)
 _DECISION_LASTS = timedelta(days=6)  # the gate decides every week
@@ -80,8 +80,8 @@ def score_figures(rows: pl.DataFrame) -> dict[str, Any]:
     contract=ChurnScore,
     partitions_def=SCORED_DAYS,
     ins={
-        "customer_features": dg.AssetIn(key_prefix="churn", metadata={USES: MODEL_INPUT}),
-        "churn_champions": dg.AssetIn(key_prefix="churn", metadata={USES: ("onnx",)}),
+        "customer_features": using(MODEL_INPUT, key_prefix="churn"),
+        "churn_champions": dg.AssetIn(key_prefix="churn"),
     },
     describe=score_figures,
     code_version="1",

@@ -8,15 +8,16 @@ import pandera.polars as pa
 from convergence.lake.contracts import StrictColumns
 from convergence_assets.churn.contracts import CUSTOMER, Event, Time
 
-AS_OF = {"made_here": "the as-of date, which names the partition"}
 _SHARE: dict[str, Any] = {"ge": 0, "le": 1}
+_AS_OF = {"made_here": "the as-of date, which names the partition"}
+_LEARNED = ["customer_features.*", "churn_labels.*"]
 
 
 class ChurnLeaderboard(pa.DataFrameModel):
     """One family of models on the folds of a search, or the stack of the best of each."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
-    engine: str = pa.Field(description="What searched: convergence or h2o")
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=_AS_OF)
+    engine: str = pa.Field(description="What searched: convergence or h2o", metadata={"made_here": "the two engines"})
     family: str = pa.Field(description="Kind of model")
     place: int = pa.Field(ge=1, description="1: the least log loss of the engine's families")
     auc: float = pa.Field(**_SHARE, description="Area under the ROC curve, mean over the folds")
@@ -33,13 +34,13 @@ class ChurnLeaderboard(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["*"]}
+        metadata = {"from": _LEARNED}
 
 
 class ChurnModel(pa.DataFrameModel):
     """One trained model: the row is the model."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=_AS_OF)
     model_version: str = pa.Field(unique=True, description="As-of date and first digits of sha256")
     onnx: bytes = pa.Field(description="The model: ONNX graph to a calibrated probability, signature inside")
     sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
@@ -54,17 +55,17 @@ class ChurnModel(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["*"]}
+        metadata = {"from": [*_LEARNED, "churn_leaderboard.parameters"]}
 
 
 class ChurnPromotion(pa.DataFrameModel):
     """A gate's decision: which model serves from a day on, and why."""
 
-    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from", metadata=AS_OF)
-    valid_from: date = pa.Field(description="First day that the model serves")
+    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from", metadata=_AS_OF)
+    valid_from: date = pa.Field(description="First day that the model serves", metadata=_AS_OF)
     model_version: str = pa.Field(description="The champion from that day on")
     model_as_of: date = pa.Field(description="As-of date of that champion")
-    decided_at: Time = pa.Field(description="When it was decided; in a backfill, the as-of date")
+    decided_at: Time = pa.Field(description="When it was decided; in a backfill, the as-of date", metadata=_AS_OF)
     reason: str = pa.Field(description="The gate's verdict in words")
     challenger_version: str = pa.Field(description="The model that was judged")
     promoted: bool = pa.Field(description="Whether the challenger passed")
@@ -77,19 +78,25 @@ class ChurnPromotion(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["*"], "rows_of": "churn_model"}
+        metadata = {"from": ["churn_model.onnx", *_LEARNED]}
 
 
 class ChurnChampion(pa.DataFrameModel):
     """Which model scores a day."""
 
-    event_date: date = pa.Field(description="Day that is scored")
+    event_date: date = pa.Field(
+        description="Day that is scored", metadata={"made_here": "the day, which names the partition"}
+    )
     model_version: str = pa.Field(description="The champion of the day")
     model_as_of: date = pa.Field(description="As-of date of that champion")
     sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
     onnx: bytes = pa.Field(description="Its ONNX graph")
     model: str = pa.Field(description="Its boosted trees, which explain its scores")
-    release: int = pa.Field(nullable=True, description="Entry of the audit log that released it; null: the gate")
+    release: int = pa.Field(
+        nullable=True,
+        description="Entry of the audit log that released it; null: the gate",
+        metadata={"made_here": "read from the log of promotions and rollbacks, which is no table"},
+    )
 
     class Config(StrictColumns):
         """Columns are as declared."""
@@ -101,20 +108,26 @@ class ChurnScore(Event):
     """The score of one customer by the champion of its day."""
 
     customer_id: str = pa.Field(unique=True, **CUSTOMER)
-    score: float = pa.Field(**_SHARE, description="Calibrated probability that the customer leaves within the month")
+    score: float = pa.Field(
+        **_SHARE,
+        description="Calibrated probability that the customer leaves within the month",
+        metadata={"from": ["customer_features.*", "churn_champions.onnx"]},
+    )
     model_version: str = pa.Field(description="The champion that scored it")
     model_as_of: date = pa.Field(description="As-of date of that champion")
 
     class Config(Event.Config):
         """Columns are as declared."""
 
-        metadata = {"from": ["*"], "rows_of": "customer_features"}
+        metadata = {"rows_of": "customer_features"}
 
 
 class ChurnEvaluation(pa.DataFrameModel):
     """One week of the walk-forward: a model judged on the week after its as-of date, once the labels are known."""
 
-    event_date: date = pa.Field(description="As-of date of the model, first day of the test week", metadata=AS_OF)
+    event_date: date = pa.Field(
+        description="As-of date of the model, first day of the test week", metadata={"from": ["churn_model.event_date"]}
+    )
     model_version: str = pa.Field(description="The model that was judged")
     test_rows: int = pa.Field(gt=0, description="Customers of the test week")
     test_churned: int = pa.Field(gt=0, description="Those of them that left")
@@ -130,7 +143,7 @@ class ChurnEvaluation(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["*"], "rows_of": "churn_model"}
+        metadata = {"from": ["churn_model.onnx", *_LEARNED]}
 
 
 class ChurnOutOfFold(pa.DataFrameModel):
@@ -138,7 +151,9 @@ class ChurnOutOfFold(pa.DataFrameModel):
 
     event_date: date = pa.Field(description="Day that the customer was looked at on")
     customer_id: str = pa.Field(**CUSTOMER)
-    repeat: int = pa.Field(ge=0, description="Repetition, each with other folds")
+    repeat: int = pa.Field(
+        ge=0, description="Repetition, each with other folds", metadata={"made_here": "drawn by seed"}
+    )
     fold: int = pa.Field(ge=0, description="Fold of the repetition that the customer is in")
     churned: bool = pa.Field(description="Whether the customer left within the month")
     gender: str = pa.Field(description="Gender on record; no feature")
@@ -150,7 +165,7 @@ class ChurnOutOfFold(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["*"], "rows_of": "customer_features"}
+        metadata = {"rows_of": "customer_features", "from": _LEARNED}
 
 
 class ChurnCrossValidation(pa.DataFrameModel):
@@ -165,7 +180,10 @@ class ChurnCrossValidation(pa.DataFrameModel):
     lift_10: float = pa.Field(ge=0, description="Share that left in the top tenth, relative to all")
     profit_20: float = pa.Field(
         description="Gain of an offer to the fifth with the greatest expected gain, by customer judged",
-        metadata={"unit": "USD"},
+        metadata={
+            "unit": "USD",
+            "from": [f"churn_out_of_fold.{name}" for name in ("score", "churned", "monthly_charges")],
+        },
     )
     baseline_roc_auc: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
     baseline_brier: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
@@ -178,7 +196,9 @@ class ChurnCrossValidation(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["*"]}
+        metadata = {
+            "from": ["churn_out_of_fold.score", "churn_out_of_fold.baseline_score", "churn_out_of_fold.churned"]
+        }
 
 
 class ChurnFairness(pa.DataFrameModel):
@@ -199,7 +219,7 @@ class ChurnFairness(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["*"]}
+        metadata = {"from": [f"churn_out_of_fold.{name}" for name in ("gender", "senior", "score", "churned")]}
 
 
 class CampaignTarget(Event):
@@ -210,16 +230,27 @@ class CampaignTarget(Event):
     score: float = pa.Field(**_SHARE, description="Calibrated probability of leaving, as issued")
     monthly_charges: float = pa.Field(ge=0, description="Charge of the month", metadata={"unit": "USD"})
     value_at_stake: float = pa.Field(
-        ge=0, description="What a kept customer brings, by the assumed months and margin", metadata={"unit": "USD"}
+        ge=0,
+        description="What a kept customer brings, by the assumed months and margin",
+        metadata={"unit": "USD", "from": ["customer_features.monthly_charges"]},
     )
     expected_gain: float = pa.Field(gt=0, description="Of the offer, all costs deducted", metadata={"unit": "USD"})
     cost: float = pa.Field(
         gt=0, description="What the offer costs at most: contact and incentive", metadata={"unit": "USD"}
     )
-    reasons: str = pa.Field(description="The five features that raise the score most, in words")
-    model_version: str = pa.Field(description="The champion that scored the customer, whose trees give the reasons")
+    reasons: str = pa.Field(
+        description="The five features that raise the score most, in words",
+        metadata={"from": ["customer_features.*", "churn_champions.model"]},
+    )
+    model_version: str = pa.Field(
+        description="The champion that scored the customer, whose trees give the reasons",
+        metadata={"from": ["churn_scores.model_version"]},
+    )
 
     class Config(Event.Config):
         """Columns are as declared."""
 
-        metadata = {"from": ["*"], "rows_of": "customer_features"}
+        metadata = {
+            "rows_of": "customer_features",
+            "from": ["churn_scores.score", "customer_features.monthly_charges"],
+        }

@@ -22,7 +22,7 @@ from convergence_assets.churn.inference import SCORED_DAYS
 from convergence_assets.churn.training import DELAY_DAYS, GATE_DAYS, KNOWN_WEEK, MODEL_WEEKS, TRAINING_DAYS
 from convergence_assets.partitions import weekly, window
 from resources.lake import lake_asset
-from resources.lineage import USES
+from resources.lineage import using
 from sensors.drift import Retraining
 
 FIT = Fit(TRAINING_DAYS, GATE_DAYS, DELAY_DAYS, oldest_champion_days=56)
@@ -36,11 +36,10 @@ _MONITORING = {
     "tags": {"layer": "monitoring"},
     "code_version": "1",
 }
-_INPUTS = {USES: MODEL_INPUT}
 
 
 @lake_asset(contract=FeatureProfile, partitions_def=DAILY,
-            ins={"customer_features": dg.AssetIn(key_prefix="churn", metadata=_INPUTS)}, **_MONITORING)  # fmt: skip
+            ins={"customer_features": using(MODEL_INPUT, key_prefix="churn")}, **_MONITORING)  # fmt: skip
 def customer_profiles(customer_features: pl.LazyFrame) -> pl.DataFrame:
     """How each input of the churn model is distributed, day by day.
 
@@ -50,7 +49,7 @@ def customer_profiles(customer_features: pl.LazyFrame) -> pl.DataFrame:
 
 
 @lake_asset(contract=ScoreProfile, partitions_def=SCORED_DAYS,
-            ins={"churn_scores": dg.AssetIn(key_prefix="churn", metadata={USES: ("score",)})},
+            ins={"churn_scores": using(["score"], key_prefix="churn")},
             **_MONITORING)  # fmt: skip
 def churn_score_profiles(churn_scores: pl.LazyFrame) -> pl.DataFrame:
     """How the issued churn scores are distributed, day by day.
@@ -64,10 +63,8 @@ def churn_score_profiles(churn_scores: pl.LazyFrame) -> pl.DataFrame:
     contract=ScoreReference,
     partitions_def=MODEL_WEEKS,
     ins={
-        "churn_promotions": dg.AssetIn(key_prefix="churn", metadata={USES: ("onnx",)}),
-        "customer_features": dg.AssetIn(
-            key_prefix="churn", partition_mapping=window(KNOWN_WEEK, KNOWN_WEEK), metadata=_INPUTS
-        ),
+        "churn_promotions": using(["onnx"], key_prefix="churn"),
+        "customer_features": using(MODEL_INPUT, key_prefix="churn", partition_mapping=window(KNOWN_WEEK, KNOWN_WEEK)),
     },
     **_MONITORING,
 )
@@ -116,8 +113,8 @@ def _described(rows: pl.DataFrame) -> dict[str, object]:
     contract=DriftReport,
     partitions_def=REPORT_WEEKS,
     ins={
-        "customer_features": dg.AssetIn(
-            key_prefix="churn", partition_mapping=window(-(FIT.reach_back // 7 + 1), -1), metadata=_INPUTS
+        "customer_features": using(
+            MODEL_INPUT, key_prefix="churn", partition_mapping=window(-(FIT.reach_back // 7 + 1), -1)
         ),
         "churn_score_profiles": dg.AssetIn(key_prefix="churn", partition_mapping=window(-1, -1)),
     },

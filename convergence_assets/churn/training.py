@@ -20,7 +20,7 @@ from convergence_assets.churn.model_contracts import ChurnModel
 from convergence_assets.partitions import weekly, window
 from resources.experiments import logged
 from resources.lake import Described, lake_asset
-from resources.lineage import USES
+from resources.lineage import using
 
 # The first is the earliest that has three weeks to fit on, four being lost to the delay of labels and one to the gate.
 MODEL_WEEKS = weekly(date(2024, 2, 26), date(2024, 4, 15))
@@ -154,7 +154,7 @@ def feature_ins(first: int, last: int, **more: dg.AssetIn) -> dict[str, dg.Asset
     """Features and labels of the weeks from `first` to `last` back, and `more`."""
     daily = window(first, last)
     return {
-        name: dg.AssetIn(key_prefix="churn", partition_mapping=daily, metadata={USES: used})
+        name: using(used, key_prefix="churn", partition_mapping=daily)
         for name, used in (("customer_features", MODEL_INPUT), ("churn_labels", ("churned", "label_time")))
     } | more
 

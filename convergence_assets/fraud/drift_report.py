@@ -11,7 +11,7 @@ from convergence_assets.fraud.feature_views import MODEL_INPUT
 from convergence_assets.fraud.profiles import FIT
 from convergence_assets.partitions import weekly, window
 from resources.lake import lake_asset
-from resources.lineage import USES
+from resources.lineage import using
 
 REPORT_WEEKS = weekly(date(2018, 7, 25), date(2018, 8, 29))
 
@@ -25,10 +25,8 @@ def _described(rows: pl.DataFrame) -> dict[str, object]:
     contract=DriftReport,
     partitions_def=REPORT_WEEKS,
     ins={
-        "transaction_features": dg.AssetIn(
-            key_prefix="fraud",
-            partition_mapping=window(-(FIT.reach_back // 7 + 1), -1),
-            metadata={USES: MODEL_INPUT},
+        "transaction_features": using(
+            MODEL_INPUT, key_prefix="fraud", partition_mapping=window(-(FIT.reach_back // 7 + 1), -1)
         ),
         "score_profiles": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-1, -1)),
     },

@@ -18,12 +18,12 @@ from convergence_assets.fraud.feature_views import DESCRIPTIONS, MODEL_INPUT
 from convergence_assets.fraud.release import RELEASABLE
 from convergence_assets.partitions import daily
 from resources.lake import lake_asset
-from resources.lineage import USES
+from resources.lineage import using
 
 SCORED_DAYS = daily(date(2018, 7, 18), LAST_DAY)
 _DECISION_LASTS = timedelta(days=6)  # the gate decides every week
 
-_FEATURES = dg.AssetIn(key_prefix="fraud", metadata={USES: MODEL_INPUT})
+_FEATURES = using(MODEL_INPUT, key_prefix="fraud")
 _FRAUD = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"]}
 
 

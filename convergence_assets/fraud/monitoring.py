@@ -22,7 +22,7 @@ from convergence_assets.fraud.profiles import FIT, MONITORING
 from convergence_assets.fraud.training import DELAY_DAYS, MODEL_WEEKS
 from convergence_assets.partitions import weekly, window
 from resources.lake import lake_asset
-from resources.lineage import USES
+from resources.lineage import using
 from sensors.drift import Retraining
 
 JUDGED_WEEKS = weekly(date(2018, 8, 1), date(2018, 8, 29))  # as-of dates: the week that ended 8 days before is judged
@@ -119,9 +119,7 @@ def drift(
     partitions_def=JUDGED_WEEKS,
     ins={
         "fraud_scores": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-2, -2)),
-        "labels": dg.AssetIn(
-            key_prefix="fraud", partition_mapping=window(-2, -2), metadata={USES: ("is_fraud", "label_time")}
-        ),
+        "labels": using(("is_fraud", "label_time"), key_prefix="fraud", partition_mapping=window(-2, -2)),
         "fraud_promotions": dg.AssetIn(key_prefix="fraud", partition_mapping=window(-26, -2)),
     },
     describe=figures,

@@ -11,7 +11,7 @@ from convergence_assets.fraud.inference import SCORED_DAYS
 from convergence_assets.fraud.training import DELAY_DAYS, GATE_DAYS, MODEL_WEEKS, TRAINING_DAYS
 from convergence_assets.partitions import window
 from resources.lake import lake_asset
-from resources.lineage import USES
+from resources.lineage import using
 
 MONITORING = {
     "key_prefix": "fraud",
@@ -27,7 +27,7 @@ FIT = Fit(TRAINING_DAYS, GATE_DAYS, DELAY_DAYS, oldest_champion_days=42)
 @lake_asset(
     contract=FeatureProfile,
     partitions_def=DAILY,
-    ins={"transaction_features": dg.AssetIn(key_prefix="fraud", metadata={USES: MODEL_INPUT})},
+    ins={"transaction_features": using(MODEL_INPUT, key_prefix="fraud")},
     code_version="1",
     kinds={"polars", "deltalake"},
     **MONITORING,
@@ -44,7 +44,7 @@ def feature_profiles(transaction_features: pl.LazyFrame) -> pl.DataFrame:
 @lake_asset(
     contract=ScoreProfile,
     partitions_def=SCORED_DAYS,
-    ins={"fraud_scores": dg.AssetIn(key_prefix="fraud", metadata={USES: ("score",)})},
+    ins={"fraud_scores": using(("score",), key_prefix="fraud")},
     code_version="1",
     kinds={"polars", "deltalake"},
     **MONITORING,
@@ -62,9 +62,7 @@ def score_profiles(fraud_scores: pl.LazyFrame) -> pl.DataFrame:
     partitions_def=MODEL_WEEKS,
     ins={
         "fraud_promotions": dg.AssetIn(key_prefix="fraud"),
-        "transaction_features": dg.AssetIn(
-            key_prefix="fraud", partition_mapping=window(-2, -2), metadata={USES: MODEL_INPUT}
-        ),
+        "transaction_features": using(MODEL_INPUT, key_prefix="fraud", partition_mapping=window(-2, -2)),
     },
     code_version="1",
     kinds={"polars", "deltalake"},

@@ -20,7 +20,7 @@ from convergence_assets.partitions import weekly, window
 from resources.experiments import logged
 from resources.keys import table_of
 from resources.lake import Described, lake_asset
-from resources.lineage import USES
+from resources.lineage import using
 
 MODEL_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 29))
 
@@ -231,7 +231,7 @@ def feature_ins(first: int, last: int, **more: dg.AssetIn) -> dict[str, dg.Asset
     """Features and labels of the weeks from `first` to `last` back, and `more`."""
     daily = window(first, last)
     return {
-        name: dg.AssetIn(key_prefix="fraud", partition_mapping=daily, metadata={USES: used})
+        name: using(used, key_prefix="fraud", partition_mapping=daily)
         for name, used in (("transaction_features", MODEL_INPUT), ("labels", ("is_fraud", "label_time")))
     } | more
 

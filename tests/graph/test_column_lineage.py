@@ -63,3 +63,18 @@ def test_a_churn_score_goes_back_through_dbt_to_what_the_topic_brings_but_not_to
 
 def test_a_feature_that_no_model_takes_reaches_none() -> None:
     assert GRAPH.after(GRAPH.named("fraud/transaction_features.customer_genuine_mean_30d")) == []
+
+
+def test_lineage_goes_through_the_sql_of_dbt_and_back() -> None:
+    after = {str(column) for column in GRAPH.after(GRAPH.named("churn/customers.TotalCharges"))}
+    assert {
+        "churn/stg_customers.total_charges",
+        "churn/mart_accounts.mean_monthly_charges",
+        "churn/mart_accounts.charge_change",
+        "churn/accounts.charge_change",
+        "churn/churn_model.onnx",
+        "churn/churn_scores.score",
+    } <= after
+    assert not {"churn/mart_accounts.tenure_months", "churn/accounts.monthly_charges"} & after
+    before = {str(column) for column in GRAPH.before(GRAPH.named("churn/churn_scores.score"))}
+    assert {"churn/customers_topic.TotalCharges", "churn/raw_customers.Churn"} <= before
