@@ -56,6 +56,6 @@ def judged(rows: pl.DataFrame, faults: Set[str], next_step: str) -> dg.AssetChec
         metadata={
             "gaps": gaps.height,
             "exceeded": gaps.filter(pl.col("verdict") == EXCEEDED).height,
-            "groups": dg.MetadataValue.table([dg.TableRecord(record) for record in records]),
+            **({"groups": dg.MetadataValue.table([dg.TableRecord(r) for r in records])} if records else {}),
         },
     )

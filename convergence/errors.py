@@ -3,6 +3,7 @@
 ConvergenceError
 ├── LakeError           a table cannot be opened, read or written
 │   ├── TableMissing      it has never been written
+│   ├── Erased            its rows were removed for good, on request
 │   ├── InvalidName       a table name or partition key that could leave the lake
 │   ├── SchemaConflict    a column changed its type
 │   └── ConcurrentWrite   somebody else committed the same partition first
@@ -25,6 +26,10 @@ class LakeError(ConvergenceError):
 
 class TableMissing(LakeError):
     """The table has never been written."""
+
+
+class Erased(LakeError):
+    """The rows asked for held a data subject who was erased since; a certificate says when."""
 
 
 class InvalidName(LakeError):

@@ -13,7 +13,6 @@ import dagster as dg
 from convergence.arrivals.drop_folder import DropFolder
 from convergence.arrivals.lander import Landed, land
 from convergence.arrivals.topics import Source, Topic
-from convergence.errors import ConvergenceError
 from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import PartitionState, Provenance, states
 from convergence.lake.tables import Lake
@@ -118,12 +117,13 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
     def raw(context: dg.AssetExecutionContext) -> Iterator[Any]:
         lake: Lake = context.resources.lake.lake
         done: dict[str, Landed] = {}
-        failed: list[ConvergenceError] = []
+        failed: list[dg.Failure] = []
         for source in context.resources.sources.all:
             try:
-                done[source.name] = land(lake, topic, source, provenance(topic, source, context.run_id))
+                with failures():
+                    done[source.name] = land(lake, topic, source, provenance(topic, source, context.run_id))
                 context.log.info(f"{source.name}: {topic.name}: {done[source.name]}")
-            except ConvergenceError as error:  # what the other sources have, and what of this one was landed, counts
+            except dg.Failure as error:  # what the other sources have, and what of this one was landed, counts
                 failed.append(error)
         with failures():
             held = states(lake, [topic.table])[topic.table]
@@ -134,12 +134,12 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         mine = {day: state for day, state in sorted(held.items()) if state.run_id == context.run_id}
         yield from landed_events(topic, mine, source=used)
         counts = {"messages": landed.messages, "rows_rejected": landed.rejected, "rows_late": landed.late}
+        counts |= {"rows_erased": landed.erased} if landed.erased else {}  # of data subjects who were erased: left out
         severity = dg.AssetCheckSeverity.WARN  # the stream goes on; the rows wait in quarantine
         passed = landed.rejected == 0
         yield dg.AssetCheckResult(check_name="contract", passed=passed, severity=severity, metadata=counts)
         if failed:
-            with failures():
-                raise failed[0]
+            raise failed[0]
 
     return raw  # pyright: ignore[reportReturnType]
 

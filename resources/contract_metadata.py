@@ -19,7 +19,7 @@ def contract_check(
 
 
 def column_schema(contract: Contract) -> dg.TableSchema:
-    """Columns with type, description, rules, and the tags `unit` and `pii` of the field's metadata."""
+    """Columns with type, description, rules, and the tags `unit`, `pii` and `subject` of the field's metadata."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -31,7 +31,7 @@ def column_schema(contract: Contract) -> dg.TableSchema:
                     unique=column.unique,
                     other=[str(c.error or c.name) for c in column.checks],
                 ),
-                tags={k: str(v) for k, v in (column.metadata or {}).items() if k in ("unit", "pii")},
+                tags={k: str(v) for k, v in (column.metadata or {}).items() if k in ("unit", "pii", "subject")},
             )
             for name, column in contract.to_schema().columns.items()
         ]

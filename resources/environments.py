@@ -112,6 +112,7 @@ def resources(here: Settings) -> dict[str, Any]:
             storage_options=storage_options(here),
             traces=str(here.home / "traces"),
             collector=here.otlp,
+            home=str(here.home),
         ),
         "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
         "published": Published(

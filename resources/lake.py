@@ -6,7 +6,6 @@ days it covers; each day gets its own data version, provenance and check result;
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +16,8 @@ import dagster as dg
 import polars as pl
 from deltalake import DeltaTable
 
-from convergence.errors import ConcurrentWrite, ConvergenceError
-from convergence.lake.contracts import Contract, Judged, judge
+from convergence.errors import ConcurrentWrite
+from convergence.lake.contracts import Contract, Judged, judge, schema_of
 from convergence.lake.generations import FIRST
 from convergence.lake.manifests import Provenance, build_manifest, inputs_digest, record
 from convergence.lake.quarantine import quarantine
@@ -28,10 +27,11 @@ from convergence.observability.usage import Meter
 from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
 from resources.event_log import held_open
+from resources.failures import failures
 from resources.keys import table_of
 from resources.lineage import made_from
 from resources.partition_windows import upstream_reads
-from resources.snapshots import Snapshot, read_snapshot
+from resources.snapshots import Snapshot, read_snapshot, refuse_erased
 from resources.tracing import committing, traced
 from resources.writes import LakeWrite
 
@@ -59,6 +59,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
     root: str
     storage_options: dict[str, str] = {}
+    home: str | None = None  # where the key of the erasures lies; None: beside the lake's folder
     generations: dict[str, int] = {}  # tables to be read and written in another generation than counts now
     traces: str | None = None  # folder for the spans of runs; neither it nor a collector: none are made
     collector: str | None = None  # address of one that takes OTLP over HTTP
@@ -66,7 +67,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
     @cached_property
     def lake(self) -> Lake:
         """The plain store behind this resource. Dagster makes one per run and per tick: each sees the newest switch."""
-        lake = Lake(self.root, self.storage_options)
+        lake = Lake(self.root, self.storage_options, home=self.home)
         return lake.at(self.generations) if self.generations else lake
 
     @cached_property
@@ -128,7 +129,7 @@ def lake_asset(
         def body(context: dg.AssetExecutionContext, **snapshots: Snapshot) -> Iterator[Any]:
             meter = Meter()
             run = _Run(context, snapshots, declared)
-            with failures():
+            with failures(lambda: {*schema_of(contract), *(c for s in snapshots.values() for c in s.columns)}):
                 base = run.base()
                 given = {n: s if n in whole else s.rows for n, s in snapshots.items()}
                 made = fn(*[context] * takes_context, **given)
@@ -194,10 +195,12 @@ class _Run:
             inputs={table_of(self.upstream[n]): s.read for n, s in snapshots.items()},
             reads={k: {table_of(self.upstream[n]): f(k) for n, f in reads.items()} for k in self.keys},
         )
+        self.erasures = {table_of(self.upstream[n]): s.erasure for n, s in snapshots.items()}
         self.before = {key: self._newest_event(key) for key in self.upstream.values()}
 
     def base(self) -> DeltaTable | None:
         """The table before the write. Raises ConcurrentWrite if it was made from newer inputs than this run read."""
+        refuse_erased(self.lake, self.provenance.inputs, self.erasures)
         base = self.lake.open(self.table)
         newest = next(self.lake.commits(self.table, base.version() - 1), None) if base else None
         if newest and not newest.manifest["partitions"].keys().isdisjoint(self.keys):
@@ -284,14 +287,3 @@ class _Run:
             tags[f"dagster/input_data_version/{key.to_user_string()}"] = held.get(WHOLE) or inputs_digest({"": held})
             tags[f"dagster/input_event_pointer/{key.to_user_string()}"] = str(self.before[key] or "NULL")
         return tags
-
-
-@contextmanager
-def failures() -> Iterator[None]:
-    """Show a platform error as what it says, not as a stack trace."""
-    try:
-        yield
-    except ConvergenceError as error:
-        raise dg.Failure(
-            f"{type(error).__name__}: {error}", allow_retries=isinstance(error, ConcurrentWrite)
-        ) from error

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
+from convergence.errors import LakeError
 from convergence.lake.manifests import states
 from convergence.lake.tables import WHOLE, Lake
 from convergence.versions.reconcile import Node
@@ -28,6 +29,14 @@ def fail_orphans(instance: dg.DagsterInstance) -> list[str]:
     for run in orphans:
         instance.report_run_failed(run, f"process {run.tags[PROCESS]} ended before the run did")
     return [run.run_id for run in orphans]
+
+
+def refuse_while_running(instance: dg.DagsterInstance, following: str) -> None:
+    """Raise LakeError, with what to do, while a run is in progress: it may read files that are about to go."""
+    statuses = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.CANCELING]
+    running = [run.run_id[:8] for run in instance.get_runs(dg.RunsFilter(statuses=statuses))]
+    if running:
+        raise LakeError(f"{len(running)} runs are in progress ({', '.join(running[:3])}): {following}")
 
 
 def report_unrecorded(

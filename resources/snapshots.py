@@ -1,15 +1,16 @@
 """Inputs of a lake asset: each table is opened once, so rows and content hashes belong to the same version."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 import polars as pl
 
-from convergence.errors import TableMissing
+from convergence.errors import ConcurrentWrite, TableMissing
+from convergence.lake.erasures import newest
 from convergence.lake.manifests import InputRead, states
-from convergence.lake.tables import WHOLE, Lake, rows_of
+from convergence.lake.tables import ERASURE, WHOLE, Lake, rows_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,12 @@ class Snapshot:
     partitions_def: dg.PartitionsDefinition | None
     began: int  # nanoseconds since 1970
     ended: int
+    erasure: int = 0  # the newest that had looked through the table
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of its columns."""
+        return self.rows.collect_schema().names()
 
 
 def read_snapshot(
@@ -38,4 +45,18 @@ def read_snapshot(
         hashes = {k: s.content_hash for k, s in sorted(held.items())}
     origins = sorted({o for k in hashes for o in held[k].origins})
     read = InputRead(handle.version(), hashes, lake.generation(table))
-    return Snapshot(rows_of(handle, days), read, origins, partitions_def, began, time.time_ns())
+    erasure = handle.transaction_version(ERASURE) or 0
+    return Snapshot(rows_of(handle, days), read, origins, partitions_def, began, time.time_ns(), erasure)
+
+
+def refuse_erased(lake: Lake, inputs: Mapping[str, InputRead], erasures: Mapping[str, int]) -> None:
+    """Raise ConcurrentWrite if an input was erased from after it was read, as of these erasures: rows might come back.
+
+    Whatever is written after this has passed and before the erasure reaches the written table is found there by it.
+    """
+    if not newest(lake):
+        return
+    for table, read in inputs.items():
+        handle = lake.at({table: read.generation}).open(table)
+        if handle is not None and (handle.transaction_version(ERASURE) or 0) != erasures[table]:
+            raise ConcurrentWrite(f"a data subject was erased from {table} after this run had read it. Run it again.")

@@ -14,12 +14,14 @@ import polars as pl
 from deltalake import DeltaTable
 
 from convergence.arrivals.acceptance import Sorted, sort_out
+from convergence.arrivals.erased import without_erased
 from convergence.arrivals.topics import Arrived, Source, Span, Stream, Topic
 from convergence.errors import ArrivalError, ConcurrentWrite, TableMissing
 from convergence.faults import fault
+from convergence.lake.erasures import Erasures, erasures, newest
 from convergence.lake.maintenance import compact
 from convergence.lake.manifests import Provenance, build_manifest, record
-from convergence.lake.tables import WHOLE, Lake, by_day
+from convergence.lake.tables import ERASURE, WHOLE, Lake, by_day
 
 BATCH_ROWS = 250_000
 COMPACT_AFTER = 100  # commits: a commit costs more with every file that the table has
@@ -35,6 +37,7 @@ class Landed:
     accepted: int = 0
     late: int = 0
     rejected: int = 0
+    erased: int = 0  # of data subjects who were erased: left out
     commits: int = 0
     days: frozenset[str] = frozenset()  # event dates of the accepted rows
 
@@ -44,7 +47,7 @@ class Landed:
         )
 
 
-_COUNTS = ("messages", "accepted", "late", "rejected", "commits")
+_COUNTS = ("messages", "accepted", "late", "rejected", "erased", "commits")
 
 
 def land(
@@ -137,6 +140,7 @@ class Lander:
     accept_loss: bool = False
     _handles: dict[str, DeltaTable] = field(default_factory=dict)
     _lost: dict[str, str] = field(default_factory=dict)
+    _erasures: Erasures = field(default_factory=Erasures)
 
     def landed(self, application: str) -> int | None:
         """The next offset of a partition, as of the last look at the table; None if nothing of it has landed."""
@@ -162,7 +166,10 @@ class Lander:
         begun = self._append(table, rows.accepted, spans, made, dated=True)
         self._lost.clear()  # it is on record
         fault("after_data")
-        return _landed(rows, spans, begun)
+        left = rows
+        if self._erasures.number:
+            left = Sorted(*(self._without_erased(part) for part in (rows.accepted, rows.late, rows.rejected)))
+        return _landed(rows, left, spans, begun)
 
     def refuse_loss(self, offered: Iterable[Span]) -> None:
         """Raise ArrivalError if messages are gone between what has landed and what a source offers."""
@@ -212,6 +219,7 @@ class Lander:
             base = self._refresh(table) if table != self.topic.table or lost else self._handle(table)
             landed = {s.application: base.transaction_version(s.application) if base else None for s in spans}
             begin = {s.application: max(landed[s.application] or 0, s.start) for s in spans}
+            self._hear(base)
             todo = [s for s in spans if landed[s.application] is None or begin[s.application] < s.end]
             if not todo:
                 return {}
@@ -225,17 +233,30 @@ class Lander:
                     .filter(pl.col("offset") >= pl.col("begin"))
                     .drop("begin")
                 )
+            above, new = new.height, self._without_erased(new)
             manifest = build_manifest(by_day(new) if dated else {WHOLE: new}, "append", made)
             manifest["offsets"] = {s.application: [begin[s.application], s.end] for s in todo}
             if self._lost:
                 manifest["lost"] = self._lost
+            if above > new.height:
+                manifest["left_out"] = above - new.height
             consumed = {s.application: s.end for s in todo} | dict(s.log for s in todo if s.log)
+            if base is None and self._erasures.number:
+                consumed[ERASURE] = self._erasures.number
             try:
                 self.lake.append(table, new, manifest, consumed, base, dated=dated)
             except ConcurrentWrite:
                 lost = True  # another lander was faster: look again at what is left
                 continue
             return {s.application: begin[s.application] for s in todo}
+
+    def _hear(self, base: DeltaTable | None) -> None:
+        """Know every erasure that has looked through this state of a table, which says so itself once it is there."""
+        if ((base.transaction_version(ERASURE) or 0) if base else newest(self.lake)) > self._erasures.number:
+            self._erasures = erasures(self.lake)
+
+    def _without_erased(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return without_erased(self.topic, rows, self._erasures) if self._erasures.number else rows
 
     def _refresh(self, table: str) -> DeltaTable | None:
         """The table as it is now: a handle does not follow even the commits that are made with it."""
@@ -249,24 +270,31 @@ class Lander:
         return self._handles.get(table)
 
 
-def _landed(rows: Sorted, spans: Sequence[Span], begun: Mapping[str, int]) -> Landed:
-    """What of a batch was new: another lander may have been faster with some of it."""
+def _landed(rows: Sorted, left: Sorted, spans: Sequence[Span], begun: Mapping[str, int]) -> Landed:
+    """What of a batch was new: another lander may have been faster with some of it. `left`: without erased subjects."""
     if not begun:
         return Landed()
     begin = pl.DataFrame(
         {"source": list(begun), "begin": list(begun.values())}, schema={"source": pl.String, "begin": pl.Int64}
     )
-    accepted, late, rejected = (
-        part.select("source", "offset", *(["event_date"] if part is rows.accepted else []))
-        .join(begin, on="source")
-        .filter(pl.col("offset") >= pl.col("begin"))
-        for part in (rows.accepted, rows.late, rows.rejected)
-    )
+
+    def counted(parts: Sorted) -> list[pl.DataFrame]:
+        return [
+            part.select("source", "offset", *(["event_date"] if part is parts.accepted else []))
+            .join(begin, on="source")
+            .filter(pl.col("offset") >= pl.col("begin"))
+            for part in (parts.accepted, parts.late, parts.rejected)
+        ]
+
+    accepted, late, rejected = counted(left)
+    landed = accepted.height + late.height + rejected.height
+    messages = landed if left is rows else sum(part.height for part in counted(rows))
     return Landed(
-        messages=accepted.height + late.height + rejected.height,
+        messages=messages,
         accepted=accepted.height,
         late=late.height,
         rejected=rejected.height,
+        erased=messages - landed,
         commits=1,
         days=frozenset(accepted["event_date"].unique().cast(pl.String)),
     )

@@ -16,6 +16,7 @@ from convergence.cli.catalog import catalog
 from convergence.cli.chaos import chaos
 from convergence.cli.contract import contract
 from convergence.cli.docs import docs
+from convergence.cli.erase import erase
 from convergence.cli.features import features
 from convergence.cli.land import land
 from convergence.cli.lineage import impact, lineage
@@ -53,7 +54,7 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, catalog, chaos, contract, docs, features, impact),
+    *(audit, catalog, chaos, contract, docs, erase, features, impact),
     *(land, lineage, now, promote, rejected, release),
     *(with_rebuild(replay), reproduce, rollback, serve, services),
 ):
@@ -163,7 +164,7 @@ def lake() -> "Lake":
 
     here = settings()
     options = {k: v.get_value() or "" if isinstance(v, dg.EnvVar) else v for k, v in storage_options(here).items()}
-    return Lake(here.lake_root, options)
+    return Lake(here.lake_root, options, home=str(here.home))
 
 
 @contextmanager

@@ -182,6 +182,7 @@ class Progress:
         """The closing line."""
         seconds = time.monotonic() - self._began
         apart = f"{self._done.late:,} of them late, {self._done.rejected:,} rejected"
+        apart += f", {self._done.erased:,} left out: their subjects were erased" if self._done.erased else ""
         click.echo(f"{self._topic}: {self._done.messages:,} messages landed in {seconds:.1f} s, {apart}")
         if self._done.rejected:
             click.echo(f"Next: `convergence rejected list {self._topic}` says why")

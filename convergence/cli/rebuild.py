@@ -167,7 +167,10 @@ def _make(live: "Lake", made: "Lake", topics: "Sequence[Topic]", nodes: "Sequenc
 
     here = settings()
     io_manager = LakeIOManager(
-        root=here.lake_root, storage_options=storage_options(here), generations=dict(made.generations)
+        root=here.lake_root,
+        storage_options=storage_options(here),
+        home=str(here.home),
+        generations=dict(made.generations),
     )
 
     roots = {topic.table for topic in topics}

@@ -14,14 +14,15 @@ if TYPE_CHECKING:
     from resources.releases import Releases, Told
 
 
-def _user() -> str:
+def user() -> str:
+    """Who works on this machine, for the record."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # as in containers that run under a number
         return f"uid {os.getuid()}"
 
 
-_ACTOR = click.option("--actor", default=_user, help="Who does it; default: the user of this machine.")
+_ACTOR = click.option("--actor", default=user, help="Who does it; default: the user of this machine.")
 
 
 @click.command()

@@ -43,6 +43,12 @@ def schema_of(contract: Contract) -> pl.Schema:
     return pl.Schema({name: column.dtype.type for name, column in contract.to_schema().columns.items()})  # pyright: ignore
 
 
+def subjects_of(contract: Contract) -> dict[str, str]:
+    """The column that names a data subject, by kind of subject: {"customer": "customer_id"}."""
+    columns = contract.to_schema().columns
+    return {str(c.metadata["subject"]): name for name, c in columns.items() if (c.metadata or {}).get("subject")}
+
+
 @dataclass(frozen=True)
 class Judged:
     """Partitions that keep the contract, and the offending rows (REJECTED columns) of those that do not."""

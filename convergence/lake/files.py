@@ -82,8 +82,11 @@ def by_day(frame: pl.DataFrame) -> dict[str, pl.DataFrame]:
 
 
 def statistics(frame: pl.DataFrame) -> str:
-    """Delta's file statistics, by which a reader skips files."""
-    columns = [n for n, d in frame.schema.items() if d.is_integer() or d in (pl.Datetime("us", "UTC"), pl.Date)]
+    """Delta's file statistics, by which a reader skips files: of times alone, for the log never forgets what is in it.
+
+    A number or a text may name a person, and the smallest or largest of them would outlive the person's rows.
+    """
+    columns = [n for n, d in frame.schema.items() if d == pl.Datetime("us", "UTC")]
     stats: dict[str, Any] = {"numRecords": frame.height}
     for name, extreme in (("minValues", pl.Expr.min), ("maxValues", pl.Expr.max)):
         row = frame.select(extreme(pl.col(columns))).row(0, named=True) if columns else {}
@@ -91,10 +94,8 @@ def statistics(frame: pl.DataFrame) -> str:
     return json.dumps(stats)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-    return value.isoformat() if isinstance(value, date) else value
+def _plain(value: datetime) -> str:
+    return value.replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
 def _storable(kind: pl.DataType) -> bool:

@@ -2,9 +2,10 @@
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
 import obstore
 import polars as pl
@@ -13,7 +14,7 @@ from deltalake.exceptions import CommitFailedError
 
 from convergence.errors import ConcurrentWrite, LakeError, TableMissing
 from convergence.lake.manifests import MANIFESTS, collect
-from convergence.lake.tables import WHOLE, Lake, rows_of
+from convergence.lake.tables import NO_VALUES, WHOLE, Lake, rows_of
 
 WEEK = timedelta(days=7)
 
@@ -34,6 +35,8 @@ def compact(lake: Lake, table: str) -> int:
     if handle is None:
         raise TableMissing(f"{table} has never been written: there is nothing to compact")
     try:
+        if handle.metadata().configuration.items().isdisjoint(NO_VALUES.items()):  # a table of before this rule
+            handle.alter.set_table_properties(NO_VALUES, post_commithook_properties=_KEEP_LOG)
         done = handle.optimize.compact(post_commithook_properties=_KEEP_LOG, writer_properties=_READ_IN_PARALLEL)
     except CommitFailedError as error:
         raise ConcurrentWrite(f"{table} changed while it was compacted; nothing was changed. Run it again.") from error
@@ -64,6 +67,26 @@ def vacuum(lake: Lake, table: str, keep_versions: Iterable[int] = (), retention:
     if files:
         handle.vacuum(hours, False, False, full=True, keep_versions=keep, post_commithook_properties=_KEEP_LOG)
     return [*files, *_staged(lake, table, retention)]
+
+
+def remove_former(lake: Lake, table: str, unwanted: Callable[[bytes], bool], *, every_version: bool) -> list[str]:
+    """Delete, at once, the files that the newest version does not need and whose content is `unwanted`.
+
+    With `every_version` those of every earlier version, whatever is in them. A file that no version ever had may be
+    that of a commit in the making: `unwanted` must be true of none that may still be committed. Returns their paths.
+    """
+    handle = lake.open(table)
+    if handle is None:
+        raise TableMissing(f"{table} has never been written: there is nothing to remove")
+    gone = handle.vacuum(0, False, False, post_commithook_properties=_KEEP_LOG) if every_version else []
+    folder, needed = f"{lake.location(table)}/", {unquote(p) for p in pl.DataFrame(handle.get_add_actions())["path"]}
+    there = [meta["path"].removeprefix(folder) for batch in obstore.list(lake.store, prefix=folder) for meta in batch]
+    former = [file for file in there if file.endswith(".parquet") and "_delta_log/" not in file and file not in needed]
+    for file in former:
+        if unwanted(bytes(obstore.get(lake.store, f"{folder}{file}").bytes())):
+            obstore.delete(lake.store, f"{folder}{file}")
+            gone.append(file)
+    return [*gone, *_staged(lake, table, timedelta(minutes=1))]
 
 
 def _staged(lake: Lake, table: str, retention: timedelta) -> list[str]:

@@ -12,13 +12,12 @@ import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from urllib.parse import unquote
 
 import obstore
 import polars as pl
@@ -31,10 +30,13 @@ from convergence.errors import ConcurrentWrite, LakeError, SchemaConflict, Table
 from convergence.faults import fault
 from convergence.lake.files import DAY, WHOLE, by_day, delta_schema, merged, partition_values, statistics
 from convergence.lake.generations import FIRST, Generations, current, location
+from convergence.lake.local_table import LocalTable
 from convergence.lake.store import open_store
 
+ERASURE = "erasure"  # application id: its version is the newest erasure that looked through the table
 _ATTEMPTS = 8  # of a commit that lost a race against other partitions
-_CONFIGURATION = {
+NO_VALUES = {"delta.dataSkippingNumIndexedCols": "0"}  # what delta-rs writes itself, merged files, has no statistics
+_CONFIGURATION = NO_VALUES | {
     # Delta drops old log entries at a checkpoint after 30 days: the manifests live there, so they must stay
     "delta.enableExpiredLogCleanup": "false",
     "delta.logRetentionDuration": "interval 36500 days",
@@ -62,6 +64,7 @@ class Lake:
     root: str
     storage_options: Mapping[str, str] = field(default_factory=dict)
     pinned: Generations | None = None
+    home: str | None = None  # where its secrets lie; None: beside its folder
 
     @cached_property
     def generations(self) -> Generations:
@@ -70,11 +73,11 @@ class Lake:
 
     def at(self, generations: Generations) -> "Lake":
         """This lake with these tables in other generations."""
-        return Lake(self.root, self.storage_options, {**self.generations, **generations})
+        return replace(self, pinned={**self.generations, **generations})
 
     def newest(self) -> "Lake":
         """The lake with the generations that count now; itself, with what it has cached, if nothing was switched."""
-        now = Lake(self.root, self.storage_options)
+        now = replace(self, pinned=None)
         return self if now.generations == self.generations else now
 
     def generation(self, table: str) -> int:
@@ -98,7 +101,7 @@ class Lake:
         """The table as it is now, or as of `version`; None only where it provably does not exist."""
         try:
             fault("open")
-            kind = DeltaTable if "://" in self.root else _LocalTable
+            kind = DeltaTable if "://" in self.root else LocalTable
             return kind(self.uri(table), version=version, storage_options=dict(self.storage_options))
         except (DeltaError, OSError, OverflowError) as error:
             if version is not None:
@@ -136,7 +139,7 @@ class Lake:
                 f"{table}: {len(partitions)} partitions with {len(schemas)} different schemas; "
                 "one commit takes partitions of one schema, at least one, either days or the whole table"
             )
-        revisions = {_revision(key): base and base.transaction_version(_revision(key)) for key in partitions}
+        revisions = {app: base and base.transaction_version(app) for app in (*map(_revision, partitions), ERASURE)}
         seen = {r.path for r in _removals(base, partitions)} if base else set()
         adds = self._write_files(table, partitions)
 
@@ -150,7 +153,7 @@ class Lake:
             return [*removals, *adds]
 
         (frame,) = schemas.values()
-        after = {app: (revision or 0) + 1 for app, revision in revisions.items()} | dict(consumed)
+        after = {_revision(key): (revisions[_revision(key)] or 0) + 1 for key in partitions} | dict(consumed)
         self._transact(table, base, frame, manifest, actions, revisions, after, dated=WHOLE not in partitions)
         return {str(add.partition_values.get(DAY, WHOLE)): add.size for add in adds}
 
@@ -169,7 +172,7 @@ class Lake:
         Raises ConcurrentWrite if any of these application ids was committed since `base`: check again, then retry.
         """
         adds = self._write_files(table, by_day(frame) if dated else {WHOLE: frame})
-        before = {app: base and base.transaction_version(app) for app in consumed}
+        before = {app: base and base.transaction_version(app) for app in (*consumed, ERASURE)}
         self._transact(table, base, frame, manifest, lambda _: adds, before, consumed, dated=dated)
 
     def _transact(
@@ -268,17 +271,6 @@ class Lake:
         obstore.put(self.store, f"{self.location(table)}/{path}", buffer.getbuffer())
         size, now = buffer.getbuffer().nbytes, int(time.time() * 1000)
         return AddAction(path, size, values, now, True, statistics(body))  # pyright: ignore[reportArgumentType]
-
-
-class _LocalTable(DeltaTable):
-    """Delta escapes what is not plain ASCII in a folder's name, and Polars 2.1 looks for the files under that name."""
-
-    @property
-    def table_uri(self) -> str:
-        return unquote(super().table_uri)
-
-    def file_uris(self, *filters: Any, **pruning: Any) -> list[str]:
-        return [unquote(uri) for uri in super().file_uris(*filters, **pruning)]
 
 
 def rows_of(handle: DeltaTable, days: Sequence[str] | None = None) -> pl.LazyFrame:

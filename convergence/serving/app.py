@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from convergence.serving.access import Access
 from convergence.serving.answers import Failure, FeatureAnswer, Health, ScoreAnswer
 from convergence.serving.limits import Limits
-from convergence.serving.refusals import DESCRIBED, Refused, permitted, refusing
+from convergence.serving.refusals import DESCRIBED, Refused, as_name, permitted, refusing
 from convergence.serving.scoring import Scoring
 
 MAX_ROWS = 1_000
@@ -85,10 +85,10 @@ def create_app(
     def features(body: Any, request: Request) -> Response:
         """Features of rows, as the model would see them."""
         if body.view != view.name:
-            raise Refused(404, "unknown_view", f"no feature view {body.view[:80]!r}", f"there is {view.name}")
+            raise Refused(404, "unknown_view", f"no feature view {as_name(body.view)!r}", f"there is {view.name}")
         names = body.features or list(view.features)
         if unknown := [name for name in names if name not in view.features]:
-            said = f"{view.name} has no feature {unknown[0][:80]!r}"
+            said = f"{view.name} has no feature {as_name(unknown[0])!r}"
             raise Refused(404, "unknown_feature", said, f"there are {', '.join(view.features)}")
         return JSONResponse(scoring.features(bounded(body.rows), names, request.state.request_id))
 

@@ -1,6 +1,7 @@
 """Answers other than the one asked for, in one form, and the guard that gives most of them."""
 
 import logging
+import re
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -45,6 +46,11 @@ class Refused(Exception):
         self.response = problem(status, code, message, following, headers)
 
 
+def as_name(asked: str) -> str:
+    """What a request calls something, if that is a name; a text that is none may be personal, and is not repeated."""
+    return asked if re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]{0,79}|\d{1,4})", asked) else "…"
+
+
 def permitted(access: Access, metrics: Metrics, role: str) -> Any:
     """What a route depends on: a token with the role, within its rate."""
 
@@ -82,7 +88,7 @@ async def _refused(_: Request, error: Exception) -> Response:
 async def _invalid(_: Request, error: Exception) -> Response:
     """What is wrong where, without the values: they may be personal."""
     assert isinstance(error, RequestValidationError)
-    found = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:5]]
+    found = [f"{'.'.join(as_name(str(part)) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:5]]
     return problem(422, "invalid_request", "; ".join(found), "see /docs for the form, with examples")
 
 

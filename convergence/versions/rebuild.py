@@ -57,11 +57,13 @@ def new_generation(lake: Lake, use_case: str, tables: Iterable[str]) -> tuple[in
 def landed_ranges(lake: Lake, table: str) -> Ranges:
     """The offsets that a landed table's commits took in, rejected and late messages included."""
     found: dict[str, list[tuple[int, float]]] = {}
+    replaced: set[str] = set()  # files that were written anew without a subject who was erased
     for commit in lake.commits(table):
+        replaced |= commit.manifest.get("replaced", {}).keys()
         for application, (start, end) in commit.manifest.get("offsets", {}).items():
             if not is_again(application):  # what was rejected is in its source still
                 found.setdefault(application, []).append((start, end))
-    return {application: _joined(ranges) for application, ranges in found.items()}
+    return {name: _joined(ranges) for name, ranges in found.items() if name not in replaced}
 
 
 def refuse_lost_beginning(table: str, landed: Ranges, there: Ranges) -> None:

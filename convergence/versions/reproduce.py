@@ -13,6 +13,7 @@ import polars as pl
 from deltalake import DeltaTable
 
 from convergence.errors import LakeError, TableMissing
+from convergence.lake.erasures import erased_since
 from convergence.lake.generations import FIRST
 from convergence.lake.manifests import PartitionState, Provenance, build_manifest, manifest, states
 from convergence.lake.tables import WHOLE, Lake, by_day, rows_of
@@ -61,6 +62,8 @@ def recorded(lake: Lake, table: str, partition: str, version: int | None = None)
     Raises TableMissing if it was never written, LakeError for rows that were landed and not made.
     """
     found = manifest(lake, table, partition, version)
+    if "erasure" in found and (erased := erased_since(lake, table, found["version"] - 1)):
+        raise erased
     if found["mode"] == "append":
         raise LakeError(
             f"{table} was landed from a stream and not made from other tables: `convergence replay --from-beginning` "
@@ -160,7 +163,7 @@ def pins(lake: Lake, tables: Iterable[str]) -> dict[str, set[int]]:
 
 
 def _rows(lake: Lake, table: str, partition: str, version: int) -> pl.DataFrame:
-    with _readable(table, version):
+    with _readable(lake, table, version):
         return lake.scan(table, None if partition == WHOLE else [partition], version).collect()
 
 
@@ -169,7 +172,7 @@ def _copied(
 ) -> Restored:
     there = lake.at({table: generation})
     unchanged = not _changed(hashes, states(there, [table])[table])
-    with _readable(table, version):
+    with _readable(there, table, version):
         handle = there.open(table, None if unchanged else version)
         assert handle
         parts = dict(_partitions(handle, hashes)) or {_NONE: rows_of(handle).head(0).collect()}
@@ -202,10 +205,12 @@ def _relative(before: pl.Series, after: pl.Series) -> float:
 
 
 @contextmanager
-def _readable(table: str, version: int) -> Iterator[None]:
+def _readable(lake: Lake, table: str, version: int) -> Iterator[None]:
     try:
         yield
     except (pl.exceptions.PolarsError, OSError) as error:
+        if erased := erased_since(lake, table, version):
+            raise erased from None
         raise LakeError(
             f"{table} cannot be read as of version {version} any more ({type(error).__name__}): its files were removed "
             "since, so what was made from it cannot be made again; a copy of the lake may still hold them"

@@ -76,6 +76,13 @@ class DuckDB(Warehouse):
                 session.execute(f"drop view if exists {schema}.{name}")
                 session.execute(f"create or replace table {schema}.{name} as select * from read_parquet('{copy.name}')")
 
+    def empty(self) -> None:
+        """Remove the file, once nobody has it open."""
+        with self.session():
+            pass
+        self.file.unlink()
+        self.file.with_name(f"{self.file.name}.wal").unlink(missing_ok=True)
+
 
 @dataclass(frozen=True)
 class _Session:

@@ -12,7 +12,7 @@ from deltalake import DeltaTable
 
 from convergence.errors import ServiceError
 from convergence.lake.tables import DAY
-from convergence.warehouse.warehouse import Session, Warehouse, relation
+from convergence.warehouse.warehouse import MARTS, Session, Warehouse, relation
 
 _TYPES = {
     pl.Int64: "bigint",
@@ -81,6 +81,15 @@ class PostgreSQL(Warehouse):
             assert isinstance(session, _Session)
             with session.connection.cursor() as cursor:
                 cursor.copy_expert(f"copy {schema}.{name} ({listed}) from stdin (format csv, header)", io.BytesIO(text))
+
+    def empty(self) -> None:
+        """Drop the schemas of lake tables and models."""
+        with self.session() as session:
+            mine = "schema_name = ? or schema_name like 'lake\\_%%'"
+            for (schema,) in session.frame(
+                f"select schema_name from information_schema.schemata where {mine}", (MARTS,)
+            ).iter_rows():
+                session.execute(f'drop schema "{schema}" cascade')
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,10 @@ class Warehouse(ABC):
     def offer(self, table: str, handle: DeltaTable, rows: pl.LazyFrame, days: Sequence[str]) -> None:
         """Make a lake table readable as `lake_<use case>.<table>`: at least these days, as of the handle's version."""
 
+    @abstractmethod
+    def empty(self) -> None:
+        """Remove everything, and its bytes: it can be built again. Raises ServiceError as `session`."""
+
     def forget(self, models: Collection[str], days: Collection[str]) -> None:
         """Before models are built: it is not known any more what these days of them were made from."""
         with self.session() as session:

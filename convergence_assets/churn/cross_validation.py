@@ -25,6 +25,7 @@ from resources.lineage import using
 REPEATS, FOLDS = 5, 5
 LEAK = 0.87  # an AUC that no honest model of these customers reaches
 GOALS = {"roc_auc": (0.849, 1), "brier": (0.134, -1), "calibration_error": (0.02, -1)}  # at least (1), at most (-1)
+MEASURES = ("roc_auc", "brier", "calibration_error", "lift_10", "profit_20")
 OFFERED = 0.2  # share of customers that an offer is made to
 _CATEGORIES = ("contract", "internet_service", "payment_method", "gender")
 _NUMBERS = ("tenure_months", "monthly_charges", "total_charges")
@@ -78,49 +79,54 @@ def _logistic(
 def judged(scores: pl.DataFrame) -> pl.DataFrame:
     """ChurnCrossValidation rows of ChurnOutOfFold rows: each fold, and each repetition as a whole."""
     found = []
-    for candidate, column in (("stack", "score"), ("one_hot_logistic", "baseline_score")):
-        for (repeat,), of_repeat in scores.partition_by("repeat", as_dict=True).items():
-            parts = {fold: part for (fold,), part in of_repeat.partition_by("fold", as_dict=True).items()}
-            for fold, part in [*parts.items(), (None, of_repeat)]:
-                label, score = part["churned"], part[column]
-                profit = campaign.curve(score, label, part["monthly_charges"], Assumptions(), [OFFERED])["gain"][0]
-                found.append(
-                    {
-                        "candidate": candidate,
-                        "repeat": repeat,
-                        "fold": fold,
-                        "rows": part.height,
-                        "roc_auc": metrics.roc_auc(label, score),
-                        "brier": metrics.brier(label, score),
-                        "calibration_error": metrics.calibration_error(label, score),
-                        "lift_10": metrics.lift(label, score, 0.1),
-                        "profit_20": profit / part.height,
-                    }
-                )
-    return pl.DataFrame(found, schema=schema_of(ChurnCrossValidation)).sort("candidate", "repeat", "fold")
+    for (repeat,), of_repeat in scores.partition_by("repeat", as_dict=True).items():
+        folds = {fold: part for (fold,), part in of_repeat.partition_by("fold", as_dict=True).items()}
+        for fold, part in [*folds.items(), (None, of_repeat)]:
+            plain = {f"baseline_{name}": value for name, value in _measured(part, "baseline_score").items()}
+            found.append({"repeat": repeat, "fold": fold, "rows": part.height, **_measured(part, "score"), **plain})
+    return pl.DataFrame(found, schema=schema_of(ChurnCrossValidation)).sort("repeat", "fold")
+
+
+def _measured(part: pl.DataFrame, column: str) -> dict[str, float]:
+    label, score = part["churned"], part[column]
+    profit = campaign.curve(score, label, part["monthly_charges"], Assumptions(), [OFFERED])["gain"][0]
+    return {
+        "roc_auc": metrics.roc_auc(label, score),
+        "brier": metrics.brier(label, score),
+        "calibration_error": metrics.calibration_error(label, score),
+        "lift_10": metrics.lift(label, score, 0.1),
+        "profit_20": profit / part.height,
+    }
 
 
 def summary(rows: pl.DataFrame) -> pl.DataFrame:
-    """Mean and standard deviation of each measure by candidate: over all folds, and over whole repetitions.
+    """Mean and standard deviation of each measure of the model and of the baseline, over folds and over repetitions.
 
-    The calibration error is that of whole repetitions in either: a fold's 1,409 customers in 15 bins miss by about
-    0.03 by chance alone.
+    A fold's calibration error says little: 1,409 customers in 15 bins miss by nearly 0.03 by chance alone.
     """
-    measures = ("roc_auc", "brier", "calibration_error", "lift_10", "profit_20")
-    figures = [stat for m in measures for stat in (pl.col(m).mean(), pl.col(m).std().alias(f"{m}_sd"))]
-    of = pl.when(pl.col("fold").is_null()).then(pl.lit("repetitions")).otherwise(pl.lit("folds")).alias("over")
-    return rows.group_by("candidate", of).agg(figures).sort("candidate", "over", descending=[True, False])
+    over = pl.when(pl.col("fold").is_null()).then(pl.lit("repetitions")).otherwise(pl.lit("folds")).alias("over")
+    parts = [
+        rows.group_by(over)
+        .agg(stat for m in MEASURES for stat in (_of(which, m).mean().alias(m), _of(which, m).std().alias(f"{m}_sd")))
+        .with_columns(candidate=pl.lit(name))
+        for name, which in (("stack", ""), ("logistic regression, one-hot", "baseline_"))
+    ]
+    return pl.concat(parts).select("candidate", "over", pl.exclude("candidate", "over")).sort("over", "candidate")
+
+
+def _of(which: str, measure: str) -> pl.Expr:
+    return pl.col(f"{which}{measure}")
 
 
 def figures(rows: pl.DataFrame) -> dict[str, Any]:
-    """What the UI shows: the goals' figures, and the table of both candidates."""
+    """What the UI shows: the figures that the goals are about, the baseline's, and the table of both."""
     found = summary(rows)
     by = {(r["candidate"], r["over"]): r for r in found.iter_rows(named=True)}
     fold, whole = by["stack", "folds"], by["stack", "repetitions"]
     return {
         **{name: fold[name] for name in ("roc_auc", "roc_auc_sd", "brier", "brier_sd", "lift_10", "profit_20")},
         **{name: whole[name] for name in ("calibration_error", "calibration_error_sd")},
-        "baseline_roc_auc": by["one_hot_logistic", "folds"]["roc_auc"],
+        "baseline_roc_auc": by["logistic regression, one-hot", "folds"]["roc_auc"],
         "figures": dg.MetadataValue.md(
             f"{REPEATS} repetitions of {FOLDS} stratified folds; an offer to {OFFERED:.0%} of the customers; profit in "
             "USD by customer judged.\n\n" + table(found.columns, found.rows())
@@ -177,7 +183,7 @@ def churn_out_of_fold(customer_features: pl.LazyFrame, churn_labels: pl.LazyFram
     **KEYS,
 )
 def churn_cross_validation(churn_out_of_fold: pl.LazyFrame) -> pl.DataFrame:
-    """Five times five folds of all customers: AUC, Brier score, calibration, lift, profit.
+    """Five times five folds of all customers: AUC, calibration, lift and profit.
 
     Grain: fold, or repetition. The protocol of published figures (AUC 0.845 to 0.85); a check says whether ours are
     reached, and calls an AUC above 0.87 the leak that it would be.
@@ -200,10 +206,9 @@ def goals(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
 
 def reached(rows: pl.DataFrame) -> dg.AssetCheckResult:
     """The verdict on ChurnCrossValidation rows: AUC and Brier over folds, calibration over whole repetitions."""
-    stack = rows.filter(pl.col("candidate") == "stack")
     whole = pl.col("fold").is_null()
     means = {
-        name: float(stack.filter(whole if name == "calibration_error" else ~whole)[name].to_numpy().mean())
+        name: float(rows.filter(whole if name == "calibration_error" else ~whole)[name].to_numpy().mean())
         for name in GOALS
     }
     missed = [

@@ -42,7 +42,7 @@ def of_day(rows: pl.DataFrame) -> dict[str, Any]:
     **_CHURN,
 )
 def churn_champions(context: dg.AssetExecutionContext, churn_promotions: pl.LazyFrame) -> pl.DataFrame:
-    """Which churn model scores each day: the gate's choice, or what people released since.
+    """Which churn model scores each day: the gate's choice, or what was released.
 
     Grain: day. Settled once: a promotion or rollback counts from the first day that has no champion yet, so that made
     again, a day gets the same one.
@@ -81,7 +81,7 @@ def score_figures(rows: pl.DataFrame) -> dict[str, Any]:
     partitions_def=SCORED_DAYS,
     ins={
         "customer_features": using(MODEL_INPUT, key_prefix="churn"),
-        "churn_champions": dg.AssetIn(key_prefix="churn"),
+        "churn_champions": using(("onnx",), key_prefix="churn"),
     },
     describe=score_figures,
     code_version="1",

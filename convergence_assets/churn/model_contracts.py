@@ -8,16 +8,15 @@ import pandera.polars as pa
 from convergence.lake.contracts import StrictColumns
 from convergence_assets.churn.contracts import CUSTOMER, Event, Time
 
+AS_OF = {"made_here": "the as-of date, which names the partition"}
 _SHARE: dict[str, Any] = {"ge": 0, "le": 1}
-_AS_OF = {"made_here": "the as-of date, which names the partition"}
-_LEARNED = ["customer_features.*", "churn_labels.*"]
 
 
 class ChurnLeaderboard(pa.DataFrameModel):
     """One family of models on the folds of a search, or the stack of the best of each."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=_AS_OF)
-    engine: str = pa.Field(description="What searched: convergence or h2o", metadata={"made_here": "the two engines"})
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
+    engine: str = pa.Field(description="What searched: convergence or h2o")
     family: str = pa.Field(description="Kind of model")
     place: int = pa.Field(ge=1, description="1: the least log loss of the engine's families")
     auc: float = pa.Field(**_SHARE, description="Area under the ROC curve, mean over the folds")
@@ -34,13 +33,13 @@ class ChurnLeaderboard(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": _LEARNED}
+        metadata = {"from": ["*"]}
 
 
 class ChurnModel(pa.DataFrameModel):
     """One trained model: the row is the model."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=_AS_OF)
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
     model_version: str = pa.Field(unique=True, description="As-of date and first digits of sha256")
     onnx: bytes = pa.Field(description="The model: ONNX graph to a calibrated probability, signature inside")
     sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
@@ -55,17 +54,17 @@ class ChurnModel(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": [*_LEARNED, "churn_leaderboard.parameters"]}
+        metadata = {"from": ["*"]}
 
 
 class ChurnPromotion(pa.DataFrameModel):
     """A gate's decision: which model serves from a day on, and why."""
 
-    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from", metadata=_AS_OF)
-    valid_from: date = pa.Field(description="First day that the model serves", metadata=_AS_OF)
+    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from", metadata=AS_OF)
+    valid_from: date = pa.Field(description="First day that the model serves")
     model_version: str = pa.Field(description="The champion from that day on")
     model_as_of: date = pa.Field(description="As-of date of that champion")
-    decided_at: Time = pa.Field(description="When it was decided; in a backfill, the as-of date", metadata=_AS_OF)
+    decided_at: Time = pa.Field(description="When it was decided; in a backfill, the as-of date")
     reason: str = pa.Field(description="The gate's verdict in words")
     challenger_version: str = pa.Field(description="The model that was judged")
     promoted: bool = pa.Field(description="Whether the challenger passed")
@@ -78,54 +77,44 @@ class ChurnPromotion(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["churn_model.onnx", *_LEARNED]}
+        metadata = {"from": ["*"], "rows_of": "churn_model"}
 
 
 class ChurnChampion(pa.DataFrameModel):
     """Which model scores a day."""
 
-    event_date: date = pa.Field(
-        description="Day that is scored", metadata={"made_here": "the day, which names the partition"}
-    )
+    event_date: date = pa.Field(description="Day that is scored")
     model_version: str = pa.Field(description="The champion of the day")
     model_as_of: date = pa.Field(description="As-of date of that champion")
     sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
     onnx: bytes = pa.Field(description="Its ONNX graph")
     model: str = pa.Field(description="Its boosted trees, which explain its scores")
-    release: int = pa.Field(
-        nullable=True,
-        description="Entry of the audit log that released it; null: the gate",
-        metadata={"made_here": "read from the log of promotions and rollbacks, which is no table"},
-    )
+    release: int = pa.Field(nullable=True, description="Entry of the audit log that released it; null: the gate")
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"from": ["*"]}
 
 
 class ChurnScore(Event):
     """The score of one customer by the champion of its day."""
 
     customer_id: str = pa.Field(unique=True, **CUSTOMER)
-    score: float = pa.Field(
-        **_SHARE,
-        description="Calibrated probability that the customer leaves within the month",
-        metadata={"from": ["customer_features.*", "churn_champions.onnx"]},
-    )
+    score: float = pa.Field(**_SHARE, description="Calibrated probability that the customer leaves within the month")
     model_version: str = pa.Field(description="The champion that scored it")
     model_as_of: date = pa.Field(description="As-of date of that champion")
 
     class Config(Event.Config):
         """Columns are as declared."""
 
-        metadata = {"rows_of": "customer_features"}
+        metadata = {"from": ["*"], "rows_of": "customer_features"}
 
 
 class ChurnEvaluation(pa.DataFrameModel):
     """One week of the walk-forward: a model judged on the week after its as-of date, once the labels are known."""
 
-    event_date: date = pa.Field(
-        description="As-of date of the model, first day of the test week", metadata={"from": ["churn_model.event_date"]}
-    )
+    event_date: date = pa.Field(description="As-of date of the model, first day of the test week", metadata=AS_OF)
     model_version: str = pa.Field(description="The model that was judged")
     test_rows: int = pa.Field(gt=0, description="Customers of the test week")
     test_churned: int = pa.Field(gt=0, description="Those of them that left")
@@ -141,7 +130,7 @@ class ChurnEvaluation(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["churn_model.onnx", *_LEARNED]}
+        metadata = {"from": ["*"], "rows_of": "churn_model"}
 
 
 class ChurnOutOfFold(pa.DataFrameModel):
@@ -149,9 +138,7 @@ class ChurnOutOfFold(pa.DataFrameModel):
 
     event_date: date = pa.Field(description="Day that the customer was looked at on")
     customer_id: str = pa.Field(**CUSTOMER)
-    repeat: int = pa.Field(
-        ge=0, description="Repetition, each with other folds", metadata={"made_here": "drawn by seed"}
-    )
+    repeat: int = pa.Field(ge=0, description="Repetition, each with other folds")
     fold: int = pa.Field(ge=0, description="Fold of the repetition that the customer is in")
     churned: bool = pa.Field(description="Whether the customer left within the month")
     gender: str = pa.Field(description="Gender on record; no feature")
@@ -163,13 +150,12 @@ class ChurnOutOfFold(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"rows_of": "customer_features", "from": _LEARNED}
+        metadata = {"from": ["*"], "rows_of": "customer_features"}
 
 
 class ChurnCrossValidation(pa.DataFrameModel):
     """One judged part of the cross-validation: a fold, or a repetition with all of its folds together."""
 
-    candidate: str = pa.Field(isin=["stack", "one_hot_logistic"], description="The model, or the baseline")
     repeat: int = pa.Field(ge=0, description="Repetition, each with other folds")
     fold: int = pa.Field(ge=0, nullable=True, description="Fold; null: all customers, each scored out of its fold")
     rows: int = pa.Field(gt=0, description="Customers that were judged")
@@ -179,18 +165,20 @@ class ChurnCrossValidation(pa.DataFrameModel):
     lift_10: float = pa.Field(ge=0, description="Share that left in the top tenth, relative to all")
     profit_20: float = pa.Field(
         description="Gain of an offer to the fifth with the greatest expected gain, by customer judged",
-        metadata={
-            "unit": "USD",
-            "from": [f"churn_out_of_fold.{name}" for name in ("score", "churned", "monthly_charges")],
-        },
+        metadata={"unit": "USD"},
+    )
+    baseline_roc_auc: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
+    baseline_brier: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
+    baseline_calibration_error: float = pa.Field(**_SHARE, description="The same of a logistic regression, one-hot")
+    baseline_lift_10: float = pa.Field(ge=0, description="The same of a logistic regression, one-hot")
+    baseline_profit_20: float = pa.Field(
+        description="The same of a logistic regression, one-hot", metadata={"unit": "USD"}
     )
 
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {
-            "from": ["churn_out_of_fold.score", "churn_out_of_fold.baseline_score", "churn_out_of_fold.churned"]
-        }
+        metadata = {"from": ["*"]}
 
 
 class ChurnFairness(pa.DataFrameModel):
@@ -211,7 +199,7 @@ class ChurnFairness(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": [f"churn_out_of_fold.{name}" for name in ("gender", "senior", "score", "churned")]}
+        metadata = {"from": ["*"]}
 
 
 class CampaignTarget(Event):
@@ -222,27 +210,16 @@ class CampaignTarget(Event):
     score: float = pa.Field(**_SHARE, description="Calibrated probability of leaving, as issued")
     monthly_charges: float = pa.Field(ge=0, description="Charge of the month", metadata={"unit": "USD"})
     value_at_stake: float = pa.Field(
-        ge=0,
-        description="What a kept customer brings, by the assumed months and margin",
-        metadata={"unit": "USD", "from": ["customer_features.monthly_charges"]},
+        ge=0, description="What a kept customer brings, by the assumed months and margin", metadata={"unit": "USD"}
     )
     expected_gain: float = pa.Field(gt=0, description="Of the offer, all costs deducted", metadata={"unit": "USD"})
     cost: float = pa.Field(
         gt=0, description="What the offer costs at most: contact and incentive", metadata={"unit": "USD"}
     )
-    reasons: str = pa.Field(
-        description="The five features that raise the score most, in words",
-        metadata={"from": ["customer_features.*", "churn_champions.model"]},
-    )
-    model_version: str = pa.Field(
-        description="The champion that scored the customer, whose trees give the reasons",
-        metadata={"from": ["churn_scores.model_version"]},
-    )
+    reasons: str = pa.Field(description="The five features that raise the score most, in words")
+    model_version: str = pa.Field(description="The champion that scored the customer, whose trees give the reasons")
 
     class Config(Event.Config):
         """Columns are as declared."""
 
-        metadata = {
-            "rows_of": "customer_features",
-            "from": ["churn_scores.score", "customer_features.monthly_charges"],
-        }
+        metadata = {"from": ["*"], "rows_of": "customer_features"}

@@ -9,6 +9,7 @@ import polars as pl
 from convergence.lake.contracts import StrictColumns
 
 Time = Annotated[pl.Datetime, "us", "UTC"]
+HOLDER = {"pii": "pseudonym", "subject": "customer"}
 
 AS_OF = {"made_here": "the as-of date, which names the partition"}
 _LEARNED = ["transaction_features.*", "labels.*"]
@@ -29,7 +30,7 @@ class Transaction(Event):
 
     arrived_at: Time = pa.Field(description="When the platform could first have known the transaction")
     transaction_id: int = pa.Field(ge=0, unique=True, description="Business key; also the order of simultaneous events")
-    customer_id: int = pa.Field(ge=0, description="Card holder", metadata={"pii": "pseudonym"})
+    customer_id: int = pa.Field(ge=0, description="Card holder", metadata=HOLDER)
     terminal_id: int = pa.Field(ge=0, description="Where the card was used")
     amount: float = pa.Field(ge=0, le=100_000, description="Amount paid", metadata={"unit": "EUR, cents exact"})
 
@@ -39,7 +40,7 @@ class RawTransaction(Event):
 
     arrived_at: Time = pa.Field(description="When the platform could first have known the message")
     transaction_id: int = pa.Field(ge=0, description="Business key; repeats and corrections share it")
-    customer_id: int = pa.Field(ge=0, description="Card holder", metadata={"pii": "pseudonym"})
+    customer_id: int = pa.Field(ge=0, description="Card holder", metadata=HOLDER)
     terminal_id: int = pa.Field(ge=0, description="Where the card was used")
     amount: float = pa.Field(ge=0, le=100_000, description="Amount paid", metadata={"unit": "EUR, cents exact"})
     is_fraud: bool = pa.Field(description="Whether the transaction turned out to be fraud")
@@ -56,7 +57,7 @@ class Label(Event):
         metadata={"from": ["raw_transactions.event_time"]},
     )
     transaction_id: int = pa.Field(ge=0, unique=True, description="The transaction that the label is about")
-    customer_id: int = pa.Field(ge=0, description="Card holder", metadata={"pii": "pseudonym"})
+    customer_id: int = pa.Field(ge=0, description="Card holder", metadata=HOLDER)
     terminal_id: int = pa.Field(ge=0, description="Where the card was used")
     amount: float = pa.Field(ge=0, description="Amount paid", metadata={"unit": "EUR, cents exact"})
     is_fraud: bool = pa.Field(description="Whether the transaction was fraud")
@@ -209,7 +210,7 @@ class FraudAlert(Event):
     """A transaction whose score reached the champion's threshold, with its reasons."""
 
     transaction_id: int = pa.Field(unique=True, description="The transaction")
-    customer_id: int = pa.Field(description="Card holder", metadata={"pii": "pseudonym"})
+    customer_id: int = pa.Field(description="Card holder", metadata=HOLDER)
     terminal_id: int = pa.Field(description="Where the card was used")
     amount: float = pa.Field(ge=0, description="Amount paid", metadata={"unit": "EUR"})
     score: float = pa.Field(ge=0, le=1, description="Calibrated probability of fraud, as issued")

@@ -9,7 +9,7 @@ import pandera.polars as pa
 from convergence.features.contract import feature_contract
 from convergence.features.groups import FeatureTable
 from convergence.features.views import Aggregate, FeatureView, RowExpression
-from convergence_assets.fraud.contracts import Event, KnownLabel, Time, Transaction
+from convergence_assets.fraud.contracts import HOLDER, Event, KnownLabel, Time, Transaction
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 WINDOWS = {"1h": HOUR, "24h": DAY, "7d": 7 * DAY, "30d": 30 * DAY}
@@ -96,7 +96,7 @@ class _Kept(Event):
 
     arrived_at: Time = pa.Field(description="As-of time of the features: when the transaction was known")
     transaction_id: int = pa.Field(unique=True, description="The transaction")
-    customer_id: int = pa.Field(description="Card holder", metadata={"pii": "pseudonym"})
+    customer_id: int = pa.Field(description="Card holder", metadata=HOLDER)
     terminal_id: int = pa.Field(description="Where the card was used")
     amount: float = pa.Field(ge=0, description="Amount paid", metadata={"unit": "EUR"})
 

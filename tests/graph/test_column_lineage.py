@@ -49,6 +49,18 @@ def test_a_score_goes_back_to_what_the_topic_brings() -> None:
     assert "fraud/transactions_topic.TX_FRAUD_SCENARIO" not in found
 
 
+def test_a_churn_score_goes_back_through_dbt_to_what_the_topic_brings_but_not_to_gender() -> None:
+    found = {str(column) for column in GRAPH.before(GRAPH.named("churn/churn_scores.score"))}
+    assert {
+        "churn/mart_accounts.total_charges",
+        "churn/stg_customers.total_charges",
+        "churn/customers.TotalCharges",
+        "churn/customers_topic.TotalCharges",
+        "churn/customers_topic.Churn",
+    } <= found
+    assert "churn/customers_topic.gender" not in found
+
+
 def test_a_feature_that_no_model_takes_reaches_none() -> None:
     assert GRAPH.after(GRAPH.named("fraud/transaction_features.customer_genuine_mean_30d")) == []
 

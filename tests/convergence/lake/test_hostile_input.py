@@ -136,7 +136,7 @@ def test_a_table_that_cannot_be_opened_once_keeps_every_byte(lake: Lake, monkeyp
     write(lake, rows(0, 1), rows(1, 2))
     before = contents(Path(lake.root))
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "_LocalTable", lambda *_, **__: (_ for _ in ()).throw(OSError("connection reset")))
+        patch.setattr(tables, "LocalTable", lambda *_, **__: (_ for _ in ()).throw(OSError("connection reset")))
 
         with pytest.raises(LakeError, match=r"cannot be opened \(OSError\); nothing was changed"):
             replace(lake, rows(0, 9))

@@ -1,0 +1,126 @@
+"""`convergence erase`: a data subject leaves everything that the platform keeps, with a certificate."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from convergence.cli.release import user
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from convergence.erasure.erase import Keepers
+    from convergence.erasure.subjects import Subject
+    from convergence.versions.reconcile import Node
+
+
+@click.command()
+@click.argument("who", metavar="KIND:ID")
+@click.option("--dry-run", is_flag=True, help="Only say where the subject is.")
+@click.option("--reason", default="asked to be forgotten", help="Goes on record.")
+@click.option("--actor", default=user, help="Who does it; default: the user of this machine.")
+def erase(who: str, reason: str, actor: str, *, dry_run: bool) -> None:
+    """Remove a data subject, e.g. customer:4711, from every table, file and store, and never let it in again.
+
+    There is no way back. It refuses while runs are in progress, and is completed by asking again where it was
+    interrupted. What Kafka holds stays there until its retention ends, and is left out whenever it is landed.
+    """
+    from convergence.cli import instance
+    from convergence.erasure.erase import look
+
+    subject = subject_named(who)
+    if dry_run:
+        found = list(look(keepers_of(subject), subject))
+        for where, entries in found:
+            click.echo(f"{entries:>8,}  {where}")
+        click.echo(f"{sum(n for _, n in found):,} entries in {len(found)} places; nothing was changed")
+        return
+    with instance() as dagster:
+        _show(carry_out(subject, dagster, actor=actor, reason=reason))
+
+
+def carry_out(subject: "Subject", instance: "dg.DagsterInstance", *, actor: str, reason: str) -> dict[str, Any]:
+    """Erase, and tell Dagster of the partitions that differ; returns the certificate.
+
+    Raises LakeError while runs are in progress.
+    """
+    from convergence.erasure.erase import erase
+    from convergence.services.processes import one_at_a_time
+    from resources.environments import settings
+    from resources.recovery import refuse_while_running, report_unrecorded
+
+    keepers = keepers_of(subject)
+    with one_at_a_time(settings().home / ".erasing"):
+        refuse_while_running(instance, "erase it again when they have ended")
+        certificate = erase(keepers, subject, actor=actor, reason=reason)
+    why = f"a data subject was erased, certificate {certificate['number']}"
+    report_unrecorded(instance, keepers.lake.newest(), _nodes(subject), why=why)
+    return certificate
+
+
+def _show(certificate: dict[str, Any]) -> None:
+    for told in certificate["tables"]:
+        days, files = len(told["partitions"]), told["files_removed"]
+        click.echo(f"{told['rows']:>8,}  {told['table']}: {days} partitions; {files} files of older versions removed")
+    for name, told in certificate["stores"].items():
+        click.echo(f"{told['entries']:>8,}  {name}")
+    click.echo(f"{certificate['inbox_files']:>8,}  files of the inbox written anew")
+    number, entry = certificate["number"], certificate["audit_entry"]
+    click.echo(f"erased: certificate _erasures/{number:010}.certificate.json of the lake, audit entry {entry}")
+
+
+def subject_named(who: str) -> "Subject":
+    """The subject that KIND:ID names. Raises click.BadParameter for a kind that no contract knows."""
+    from convergence.erasure.subjects import Subject
+    from convergence_assets.definitions import defs, topics
+    from resources.subjects import subject_columns
+
+    kind, _, named = who.partition(":")
+    known = subject_columns(defs.resolve_all_asset_specs())
+    if kind not in known or not named.strip():
+        expected = ", ".join(f"{k}:ID" for k in sorted(known)) or "none: no contract marks a column with `subject`"
+        raise click.BadParameter(f"expected {expected}", param_hint="KIND:ID")
+    columns = known[kind]
+    originals = {t.table: t.original(columns[t.table]) for t in topics().values() if t.table in columns}
+    return Subject(kind, named.strip(), columns, originals)
+
+
+def _nodes(subject: "Subject") -> "list[Node]":
+    from convergence_assets.definitions import defs
+    from resources.graph import lake_nodes
+
+    return [node for node in lake_nodes(defs.resolve_all_asset_specs()) if node.table in subject.columns]
+
+
+def keepers_of(subject: "Subject") -> "Keepers":
+    """Everything of this home that may hold the subject; use cases add what they keep by `ERASABLE`."""
+    from convergence.cli import lake
+    from convergence.erasure.erase import Keepers
+    from convergence.erasure.files import KeptModels, Ledgers, ServedLines
+    from convergence.erasure.online import OnlineStates
+    from convergence.erasure.warehouse import WarehouseTables
+    from convergence.services.redis import connect
+    from convergence_assets.definitions import declared, topics
+    from resources.environments import resources, settings
+
+    here, into = settings(), lake()
+    mine = [topic for topic in topics().values() if topic.table in subject.columns]
+    cleared: dict[str, int] = {}
+    stores = [ServedLines(here.home / "served"), Ledgers(here.home / "ledgers"), KeptModels(into.store)]
+    if here.redis or (here.home / "online").is_dir():
+        stores += [
+            OnlineStates(
+                into,
+                served.features,
+                lambda: connect(here.redis, here.home),
+                lambda table: cleared.get(table, 0) > 0,
+                embedded=not here.redis,
+            )
+            for served in declared("SERVED")
+        ]
+    warehouse = resources(here)["warehouse"].plain
+    if here.warehouse == "postgres" or Path(warehouse.environment["CONVERGENCE_WAREHOUSE_FILE"]).exists():
+        stores.append(WarehouseTables(warehouse, lambda: any(cleared.values())))
+    stores += [store(here.home) for store in declared("ERASABLE")]
+    return Keepers(into, here.home / "inbox", mine, stores, cleared)
