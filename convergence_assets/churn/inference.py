@@ -81,7 +81,7 @@ def score_figures(rows: pl.DataFrame) -> dict[str, Any]:
     partitions_def=SCORED_DAYS,
     ins={
         "customer_features": using(MODEL_INPUT, key_prefix="churn"),
-        "churn_champions": dg.AssetIn(key_prefix="churn"),
+        "churn_champions": using(("onnx",), key_prefix="churn"),
     },
     describe=score_figures,
     code_version="1",
