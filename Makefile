@@ -58,6 +58,8 @@ LOCK := --universal --python-version 3.11 --generate-hashes --no-emit-index-url 
 	@$(BIN)/python -c "import site, pathlib; pathlib.Path(site.getsitepackages()[0], 'convergence.pth').write_text('$(CURDIR)')"
 	@printf '#!%s\nfrom convergence.cli import main\n\nmain()\n' "$(CURDIR)/$(BIN)/python" > $(BIN)/convergence
 	@chmod +x $(BIN)/convergence
+	@# dbt's manifest, which the graph is loaded from: made here, and again only when a file of dbt/ has changed
+	@cd "$(CURDIR)" && $(BIN)/python -c "from resources.dbt import manifest; manifest()"
 	@touch $@
 
 .venv/development: .venv/runtime requirements-dev.lock

@@ -20,9 +20,10 @@ from convergence_assets.churn import (
 from convergence_assets.churn.arrivals import TOPIC, customers_topic, raw_customers
 from convergence_assets.churn.feature_views import VIEWS
 from convergence_assets.churn.monitoring import RETRAINING
+from convergence_assets.churn.pages import PAGES
 from convergence_assets.churn.release import RELEASABLE, churn_model_release
 
-__all__ = ["FRESH", "RELEASABLE", "RETRAINING", "TOPIC", "UNITED", "VIEWS", "defs"]
+__all__ = ["FRESH", "PAGES", "RELEASABLE", "RETRAINING", "TOPIC", "UNITED", "VIEWS", "defs"]
 
 # Where a live source is configured: how long after its last materialization a table is overdue.
 FRESH = {"churn/customer_features": timedelta(hours=25)}
