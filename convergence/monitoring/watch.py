@@ -83,13 +83,14 @@ def drift_rows(
     days: Iterable[date],
     fit: Fit,
     *,
+    lengths: Iterable[int] = (1, 7),
     fixed_by_the_day: Iterable[str] = (),
 ) -> pl.DataFrame:
     """Drift rows of these days from FeatureProfile, ScoreProfile and ScoreReference rows; none without scores.
 
     The reference of a feature is the days that the champion of the day was fitted on; that of its score is what it gave
     the newest labelled week of those that are at hand. Of the days before, only what the same model scored counts.
-    `fixed_by_the_day` are features of which one day says nothing: they are compared over the week only.
+    Compared are windows of these `lengths` in days; `fixed_by_the_day` are features of which one day says nothing.
 
     Raises ConvergenceError for a champion so old that no profile of its training days is among the rows.
     """
@@ -113,7 +114,7 @@ def drift_rows(
         before = fitted_on[as_of] | dict(zip(held["feature"], stored(held), strict=True))
         scored = fit.gate(held["event_date"][0]) if held.height else fitted
         issued = DatedProfiles(scores.filter(model_version=version))
-        for length in (1, 7):
+        for length in lengths:
             since = day - timedelta(days=length - 1)
             now = inputs.window(since, day) | (issued.window(since, day) if held.height else {})
             fixed = fixed_by_the_day if length == 1 else ()

@@ -96,12 +96,12 @@ def churn_drift(
 ) -> pl.DataFrame:
     """How far customers and scores are from what the churn champion was made for.
 
-    Grain: column, day, and window of one or seven days that ends on the day. PSI and KS distance with limits; who has
-    drifted is retrained by the drift sensor.
+    Grain: column and day, over the seven days that end on it: the 63 customers of a day alone say too little. PSI and
+    KS distance with limits; who has drifted is retrained by the drift sensor.
     """
     days = [date.fromisoformat(key) for key in context.partition_keys]
     profiles, references = customer_profiles.collect(), churn_score_references.collect()
-    return drift_rows(profiles, churn_score_profiles.collect(), references, days, FIT)
+    return drift_rows(profiles, churn_score_profiles.collect(), references, days, FIT, lengths=(7,))
 
 
 def _described(rows: pl.DataFrame) -> dict[str, object]:
