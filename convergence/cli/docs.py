@@ -4,14 +4,18 @@ import click
 
 
 @click.command()
-def docs() -> None:
+@click.option("--use-case", "only", help="The pages of one use case; default: all.")
+def docs(only: str | None) -> None:
     """Write the numbers of the pages that use cases declare as PAGES, from what the lake holds now."""
     from convergence.cli import ROOT, lake
     from convergence.marked_pages import injected, marked
     from convergence_assets.definitions import use_cases
 
     here = lake()
-    for pages in [module.PAGES for module in use_cases() if hasattr(module, "PAGES")]:
+    declared = {module.__name__.split(".")[1]: module.PAGES for module in use_cases() if hasattr(module, "PAGES")}
+    if only is not None and only not in declared:
+        raise click.BadParameter(f"{only!r} declares no pages; there are those of {', '.join(declared)}")
+    for pages in [declared[only]] if only else declared.values():
         numbers = pages.numbers(here)
         for name in pages.files:
             before = (ROOT / name).read_text()
