@@ -52,9 +52,11 @@ function listPage(text) {
     found.length || named.length ? "" : el("p", {}, "Nothing has these words. Escape clears the search."));
 }
 function verdicts(asset) {
-  const failed = asset.checks.filter((check) => check.verdict === "failed").length;
-  const passed = asset.checks.filter((check) => check.verdict === "passed").length;
-  return el("span", { class: failed ? "failed" : "passed" }, `${passed}/${asset.checks.length}`);
+  const number = (verdict) => asset.checks.filter((check) => check.verdict === verdict).length;
+  const open = ["failed", "warning", "never run"].filter(number);
+  if (!asset.checks.length) return "";
+  return el("span", { class: open[0]?.replace("never run", "soft") ?? "passed" },
+    [`${number("passed")}/${asset.checks.length}`, ...open.map((verdict) => `${number(verdict)} ${verdict}`)].join(", "));
 }
 
 function assetPage(asset) {

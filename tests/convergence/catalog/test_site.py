@@ -61,7 +61,8 @@ CATALOG = {
     "assets": [
         asset("shop/orders", "dataset", [], column("amount", unit="EUR"), column("buyer", pii="identifier")),
         asset("shop/features", "feature", ["shop/orders"],
-              column("mean_amount", "shop/orders.amount", "shop/orders.buyer")),
+              column("mean_amount", "shop/orders.amount", "shop/orders.buyer"),
+              checks=[CHECK | {"verdict": verdict} for verdict in ("passed", "warning", "never run")]),
         asset("shop/scores", "prediction", ["shop/features"], column("score", "shop/features.mean_amount"),
               column("seed", made_here="a constant"), checks=[CHECK], versions=VERSIONS, cost=COST),
         asset(f"shop/{HOSTILE}", "dataset", [], column(HOSTILE, **{"pii": HOSTILE}), description=HOSTILE),
@@ -78,6 +79,20 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield opened
         assert [url for url in opened.requested if not url.startswith(("file:", "about:"))] == []
         assert opened.said == []
+
+
+def test_the_list_says_what_is_open_of_an_assets_checks_and_nothing_where_there_are_none(page: Page) -> None:
+    page.value("location.hash = ''")
+    page.wait("document.querySelector('h1').innerText === 'All assets'")
+    shown = page.value(
+        "[...document.querySelectorAll('tbody tr')].map(({ cells }) =>"
+        " [cells[0].innerText, cells[5].innerText, cells[5].firstElementChild?.className ?? ''].join('|'))"
+    )
+    assert shown[:3] == [
+        "shop/orders||",
+        "shop/features|1/3, 1 warning, 1 never run|warning",
+        "shop/scores|0/1, 1 failed|failed",
+    ]
 
 
 def test_clicks_lead_from_an_asset_over_a_column_to_what_it_is_made_from_and_what_depends_on_it(page: Page) -> None:
