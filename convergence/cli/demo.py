@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from convergence.arrivals.lander import Lander
@@ -138,13 +139,12 @@ def _told(result: dg.ExecuteInProcessResult, of: str) -> Iterator[str]:
     colours = {"passed": "green", "warning": "yellow", "FAILED": "red"}
     for e in result.get_asset_check_evaluations():
         verdict = _verdict(e)
-        console.print(
-            f"[{colours[verdict]}]{verdict}[/] {e.asset_key.to_user_string()} {e.check_name} {of} {e.description or ''}"
-        )
+        said = escape(e.description or "")
+        console.print(f"[{colours[verdict]}]{verdict}[/] {e.asset_key.to_user_string()} {e.check_name} {of} {said}")
         yield verdict
     for event in result.all_events:
         if event.is_step_failure:
-            console.print(f"[red]FAILED[/] {event.step_key} {of} could not be run: {cause(event)}")
+            console.print(f"[red]FAILED[/] {event.step_key} {of} could not be run: {escape(cause(event))}")
             yield "FAILED"
 
 
@@ -168,7 +168,7 @@ def _run(instance: dg.DagsterInstance, node: Node, request: dg.RunRequest, repor
     else:
         report.failed.append(node.table)
         causes = [e.step_failure_data.error_display_string for e in result.all_events if e.is_step_failure]
-        console.print(f"  [red]failed[/] {node.table} {'..'.join(days)}\n{causes[0] if causes else ''}")
+        console.print(f"  [red]failed[/] {node.table} {'..'.join(days)}\n{escape(causes[0]) if causes else ''}")
 
 
 def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], report: Report) -> None:

@@ -80,6 +80,13 @@ def test_a_warning_is_counted_and_is_no_failure(
         assert "weekly_well 2018-08-01 could not be run: " in capture.get()
 
 
+def test_brackets_in_what_went_wrong_are_shown_and_not_read_as_markup(put: Put, instance: dg.DagsterInstance) -> None:
+    put(weekly=dg.Failure("expected values in [low, high]"))
+    with demo.console.capture() as capture:
+        demo.run_checks(instance, BOTH)
+    assert "expected values in [low, high]" in " ".join(capture.get().split())
+
+
 @pytest.mark.parametrize(("outcome", "failed"), [(True, []), (WARN, []), (ERROR, ["uc/weekly"])], ids=str)
 def test_the_demo_runs_an_open_check_once_and_fails_by_its_errors_alone(
     put: Put, instance: dg.DagsterInstance, outcome: object, failed: list[str]
