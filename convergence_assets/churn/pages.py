@@ -108,8 +108,9 @@ def campaign(targets: pl.LazyFrame, labels: pl.LazyFrame) -> str:
         labels.select("event_date", "customer_id", "churned"), on=["event_date", "customer_id"], how="left"
     ).collect()
     days, share = listed["event_date"].n_unique(), 100 * listed["churned"].sum() / max(listed.height, 1)
+    cost = listed["cost"].sum() / max(days, 1)
     return (
-        f"{listed.height:,} offers on {days} days, {listed['cost'].sum() / max(days, 1):,.0f} USD a day at most, "
+        f"{listed.height:,} offers on {days} days, which cost at most {cost:,.0f} USD on an average day; "
         f"expected gain {listed['expected_gain'].sum():,.0f} USD; {share:.1f} % of these customers left."
     )
 

@@ -12,7 +12,7 @@ from convergence_assets.churn import pages
 from convergence_assets.churn.cross_validation import judged
 from tests.graph.house import ROOT
 
-DAY = date(2024, 3, 1)
+DAY, NEXT = date(2024, 3, 1), date(2024, 3, 2)
 
 
 def test_the_page_has_the_markers_that_are_given_values(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,11 +81,19 @@ def test_a_week_says_whether_its_model_was_let_in() -> None:
 
 def test_the_campaign_counts_those_on_the_lists_who_left() -> None:
     targets = pl.LazyFrame(
-        {"event_date": [DAY, DAY], "customer_id": ["a", "b"], "cost": [30.0, 40.0], "expected_gain": [5.0, 6.0]}
+        {
+            "event_date": [DAY, DAY, NEXT],
+            "customer_id": ["a", "b", "d"],
+            "cost": [30.0, 40.0, 10.0],
+            "expected_gain": [5.0, 6.0, 1.0],
+        }
     )
-    labels = pl.LazyFrame({"event_date": [DAY] * 3, "customer_id": ["a", "b", "c"], "churned": [True, False, True]})
+    labels = pl.LazyFrame(
+        {"event_date": [DAY] * 3 + [NEXT], "customer_id": list("abcd"), "churned": [True, False, True, False]}
+    )
     assert pages.campaign(targets, labels) == (
-        "2 offers on 1 days, 70 USD a day at most, expected gain 11 USD; 50.0 % of these customers left."
+        "3 offers on 2 days, which cost at most 40 USD on an average day; expected gain 12 USD; "
+        "33.3 % of these customers left."
     )
 
 
