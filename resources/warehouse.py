@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
-from dagster_dbt import DbtCliResource
-from dagster_duckdb import DuckDBResource
 
 from convergence.errors import SettingsError
 from convergence.warehouse.duckdb import DuckDB
@@ -34,6 +32,8 @@ class WarehouseResource(dg.ConfigurableResource):
     def plain(self) -> Warehouse:
         """The warehouse behind this resource. Raises SettingsError where PostgreSQL has no address."""
         if self.engine == "duckdb":
+            from dagster_duckdb import DuckDBResource
+
             return DuckDB(
                 Path(self.file).resolve(), DuckDBResource(database=str(Path(self.file).resolve())).get_connection
             )
@@ -44,6 +44,8 @@ class WarehouseResource(dg.ConfigurableResource):
     @contextmanager
     def dbt(self, args: Sequence[str], **invocation: object) -> "Iterator[DbtCliInvocation]":
         """A dbt command on this warehouse."""
+        from dagster_dbt import DbtCliResource  # two seconds, which whoever only reads settings need not wait
+
         cli = DbtCliResource(
             project_dir=PROJECT,
             profiles_dir=PROJECT,

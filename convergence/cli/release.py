@@ -4,11 +4,16 @@ import getpass
 import os
 import sys
 from datetime import date
+from importlib import import_module
+from importlib.util import find_spec
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from convergence.models.releasable import Releasable
     from convergence.models.releases import Release
     from resources.releases import Releases, Told
@@ -140,11 +145,21 @@ def canary(name: str, number: int | None) -> None:
         sys.exit(1)
 
 
-def releasable(name: str) -> "Releasable":
-    """A model that a use case declares as RELEASABLE. Raises click.BadParameter, which lists them."""
-    from convergence_assets.definitions import use_cases
+def _releasable() -> "Iterator[Releasable]":
+    import convergence_assets
 
-    known = {m.RELEASABLE.name: m.RELEASABLE for m in use_cases() if hasattr(m, "RELEASABLE")}
+    for found in iter_modules(convergence_assets.__path__):
+        module = f"convergence_assets.{found.name}.release"
+        if found.ispkg and not found.name.startswith("_") and find_spec(module):
+            yield import_module(module).RELEASABLE
+
+
+def releasable(name: str) -> "Releasable":
+    """A model that a use case's `release` declares as RELEASABLE. Raises click.BadParameter, which lists them.
+
+    The rest of the graph is not loaded: who rolls back has no time for that.
+    """
+    known = {found.name: found for found in _releasable()}
     if name not in known:
         raise click.BadParameter(f"no model {name!r}; there are: {', '.join(known) or 'none'}")
     return known[name]
