@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from convergence.contracts.changes import Change, unannounced
+from convergence.contracts.changes import Change, changes, unannounced
 from convergence.contracts.standard import Document, parse
 
 REVISIONS = 100  # that are looked back on
@@ -18,15 +18,23 @@ def at(revision: str, file: Path) -> Document | None:
 def broken_promises(file: Path, now: Document) -> list[tuple[str, Change]]:
     """What `now` takes away, without having announced it, from any committed version of the file: revision and change.
 
-    Every version counts, not the last alone: otherwise the second commit after a removal would pass. Nothing is found
-    where there is no git history (as in a copy without one).
+    Every version counts, not the last alone: otherwise the second commit after a removal would pass. Whether a removal
+    was announced is said by the newest version that still had what is gone: those before it could not know. Nothing is
+    found where there is no git history (as in a copy without one).
     """
     found: dict[tuple[str, str], tuple[str, Change]] = {}
+    judged: set[tuple[str, str]] = set()
     listed = (_git(file, "log", f"-{REVISIONS}", "--format=%h", "--", file.name) or b"").decode().split()
     for revision in listed:
         then = at(revision, file)  # None: the commit that removed it
-        for change in unannounced(then, now) if then else ():
-            found.setdefault((change.where, change.what), (revision, change))
+        if then is None or then["status"] == "draft":
+            continue
+        refused = unannounced(then, now)
+        for change in changes(then, now):
+            name = (change.where, change.what)
+            if change in refused and not (change.taken_away and name in judged):
+                found.setdefault(name, (revision, change))
+            judged.add(name)
     return list(found.values())
 
 

@@ -87,10 +87,12 @@ def leaderboard(
         The least log loss first. A family without one finished trial is not there.
 
     Raises:
-        ModelError: the budget did not suffice for a single trial.
+        ModelError: the budget did not suffice for a single trial, or is no number of seconds; no trial was asked for.
     """
     import optuna
 
+    if trials < 1 or not budget >= 0:  # NaN would be a budget without an end
+        raise ModelError(f"expected a trial or more within 0 s or more, found {trials} trials within {budget:g} s")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     searches = [_begun(family, trials, seed) for family in families]
     for family in families:

@@ -61,15 +61,18 @@ def targets(gain: ArrayLike, cost: ArrayLike, budget: float) -> NDArray[np.bool_
         budget: not negative, in the currency of `cost`.
 
     Raises:
-        ConvergenceError: a cost is not positive, the budget is negative, or both together are too large for the search.
+        ConvergenceError: a cost is not positive, the budget is negative or not finite, or both together are too large
+            for the search.
     """
+    if not 0 <= budget < 2**53 / CENTS:  # also NaN, which compares with nothing
+        raise ConvergenceError(f"expected a budget of 0 or more whose cents can be counted, found {budget:g}")
     gains, costs = np.asarray(gain, np.float64), np.rint(np.asarray(cost, np.float64) * CENTS).astype(np.int64)
     room = int(np.floor(round(budget * CENTS, 6)))
-    if (costs <= 0).any() or room < 0 or not np.isfinite(gains).all():
+    if (costs <= 0).any() or not np.isfinite(gains).all():
         unusable = int((~np.isfinite(gains)).sum())
         raise ConvergenceError(
-            f"expected finite gains, costs of a cent or more and a budget of 0 or more; found {unusable} gains that "
-            f"are not finite, {int((costs <= 0).sum())} costs below a cent and a budget of {budget:g}"
+            f"expected finite gains and costs of a cent or more; found {unusable} gains that are not finite and "
+            f"{int((costs <= 0).sum())} costs below a cent"
         )
     chosen = np.zeros(len(gains), np.bool_)
     worth = np.flatnonzero((gains > 0) & (costs <= room))

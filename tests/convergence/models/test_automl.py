@@ -143,6 +143,12 @@ def test_a_budget_for_nothing_is_refused() -> None:
         automl.leaderboard(*world(), list(families.families(FEATURES).values()), trials=1, budget=0.0)
 
 
+@pytest.mark.parametrize(("trials", "budget"), [(1, float("nan")), (1, -1.0), (0, 60.0)], ids=str)
+def test_a_search_without_an_end_or_a_beginning_is_refused(trials: int, budget: float) -> None:
+    with pytest.raises(ModelError, match="expected a trial or more within 0 s or more"):
+        automl.leaderboard(*world(), list(families.families(FEATURES).values()), trials=trials, budget=budget)
+
+
 def test_a_real_short_budget_is_respected_within_a_tenth() -> None:
     own = list(families.families(FEATURES).values())
     automl.leaderboard(*world(), own, trials=1, budget=60)  # nothing is loaded or compiled for the first time below

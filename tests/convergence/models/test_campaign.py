@@ -43,11 +43,17 @@ def test_the_best_list_is_not_the_greedy_one() -> None:
 
 @pytest.mark.parametrize(
     ("gain", "cost", "budget"),
-    [([1.0], [0.0], 5.0), ([1.0], [1.0], -1.0), ([float("nan")], [1.0], 1.0)],
-    ids=["free", "debt", "nan"],
+    [
+        ([1.0], [0.0], 5.0),
+        ([1.0], [1.0], -1.0),
+        ([float("nan")], [1.0], 1.0),
+        ([1.0], [1.0], float("nan")),
+        ([1.0], [1.0], float("inf")),
+    ],
+    ids=["free", "debt", "nan", "budget-nan", "budget-inf"],
 )
 def test_impossible_amounts_are_refused(gain: list[float], cost: list[float], budget: float) -> None:
-    with pytest.raises(ConvergenceError, match="expected finite gains"):
+    with pytest.raises(ConvergenceError, match=r"expected (finite gains|a budget of 0 or more)"):
         campaign.targets(gain, cost, budget)
 
 
