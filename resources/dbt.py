@@ -35,12 +35,15 @@ def manifest() -> Path:
     Raises SettingsError if dbt does not accept the project.
     """
     files = sorted(p for p in PROJECT.rglob("*") if p.suffix in (".sql", ".yml", ".csv") and "target" not in p.parts)
-    digest = hashlib.sha256(b"".join(p.name.encode() + p.read_bytes() for p in files)).hexdigest()
+    digest = hashlib.sha256(
+        b"".join(p.relative_to(PROJECT).as_posix().encode() + p.read_bytes() for p in files)
+    ).hexdigest()
     if _is_prepared(digest):
         return MANIFEST
     MANIFEST.parent.mkdir(exist_ok=True)
     with one_at_a_time(MANIFEST.with_name(".preparing")):
         if not _is_prepared(digest):
+            _PREPARED.unlink(missing_ok=True)  # dbt writes in place: one that dies leaves what belongs to no digest
             _compile()
             _PREPARED.write_text(digest)
     return MANIFEST
@@ -146,12 +149,15 @@ def _is_prepared(digest: str) -> bool:
 def _compile() -> None:
     command = [Path(sys.executable).with_name("dbt"), "compile", "--target", "duckdb", "--no-populate-cache"]
     folders = ["--project-dir", PROJECT, "--profiles-dir", PROJECT, "--target-path", MANIFEST.parent]
-    done = subprocess.run(
-        [*command, *folders, "--log-path", MANIFEST.parent],
-        env={"CONVERGENCE_WAREHOUSE_FILE": ":memory:", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [*command, *folders, "--log-path", MANIFEST.parent],
+            env={"CONVERGENCE_WAREHOUSE_FILE": ":memory:", "PATH": "/usr/bin:/bin"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise SettingsError(f"dbt is not beside {sys.executable}, and prepares the graph: run `make setup`") from None
     if done.returncode:
         raise SettingsError(f"dbt does not accept the project in dbt/:\n{done.stdout[-2000:]}")

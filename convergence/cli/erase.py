@@ -1,6 +1,5 @@
 """`convergence erase`: a data subject leaves everything that the platform keeps, with a certificate."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -100,6 +99,7 @@ def keepers_of(subject: "Subject") -> "Keepers":
     from convergence.cli import lake
     from convergence.erasure.erase import Keepers
     from convergence.erasure.files import KeptModels, Ledgers, ServedLines
+    from convergence.erasure.offline import OfflineTables
     from convergence.erasure.online import OnlineStates
     from convergence.erasure.warehouse import WarehouseTables
     from convergence.services.redis import connect
@@ -121,8 +121,12 @@ def keepers_of(subject: "Subject") -> "Keepers":
             )
             for served in declared("SERVED")
         ]
-    warehouse = resources(here)["warehouse"].plain
-    if here.warehouse == "postgres" or Path(warehouse.environment["CONVERGENCE_WAREHOUSE_FILE"]).exists():
-        stores.append(WarehouseTables(warehouse, lambda: any(cleared.values())))
+    for engine in ("duckdb", "postgres"):  # also one that is not configured now, and was: dbt has left its tables there
+        has_it = here.postgres if engine == "postgres" else (here.home / "warehouse" / "warehouse.duckdb").exists()
+        if has_it or here.warehouse == engine == "postgres":
+            warehouse = resources(here.model_copy(update={"warehouse": engine}))["warehouse"].plain
+            stores.append(WarehouseTables(warehouse, lambda: any(cleared.values())))
+    if here.postgres:
+        stores.append(OfflineTables(here.postgres.get_secret_value()))
     stores += [store(here.home) for store in declared("ERASABLE")]
     return Keepers(into, here.home / "inbox", mine, stores, cleared)

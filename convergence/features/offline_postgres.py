@@ -100,6 +100,31 @@ class PostgresOffline:
             types = {name: group.columns[name] for name in group.features}
             return pl.DataFrame(cursor.fetchall(), schema=types, orient="row")
 
+    def rows_with(self, table: str, column: str, values: Sequence[str]) -> int:
+        """How many rows of a published table have one of these values, as text; 0 where there is no such column."""
+        from psycopg2 import sql
+
+        known = "SELECT 1 FROM information_schema.columns WHERE (table_schema, table_name, column_name) = (%s, %s, %s)"
+        with self._transaction() as cursor:
+            cursor.execute("SELECT to_regclass(%s) IS NOT NULL", [_PUBLISHED])
+            if cursor.fetchone() != (True,):
+                return 0
+            cursor.execute(f"{known} AND %s IN (SELECT name FROM {_PUBLISHED})", [*table.split("/"), column, table])
+            if cursor.fetchone() is None:  # also a table of the same name that is not ours
+                return 0
+            count = sql.SQL("SELECT count(*) FROM {} WHERE {}::text = ANY(%s)")
+            cursor.execute(count.format(_name(table), sql.Identifier(column)), [list(values)])
+            (found,) = cursor.fetchall()
+            return found[0]
+
+    def withdraw(self, table: str) -> None:
+        """Drop a published table, and what is known of its days; published again, it is there again."""
+        from psycopg2 import sql
+
+        with self._transaction() as cursor:
+            cursor.execute(sql.SQL("DROP TABLE {}").format(_name(table)))
+            cursor.execute(f"DELETE FROM {_PUBLISHED} WHERE name = %s", [table])
+
     @contextmanager
     def _transaction(self) -> "Iterator[psycopg2.extensions.cursor]":
         import psycopg2

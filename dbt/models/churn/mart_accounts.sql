@@ -1,8 +1,13 @@
-{{ config(materialized='incremental', incremental_strategy='delete+insert', unique_key='event_date') }}
+{#- not delete+insert: that deletes the days which have new rows, and a day may have lost its last one -#}
+{{ config(
+    materialized='incremental',
+    incremental_strategy='append',
+    pre_hook="{% if is_incremental() %}delete from {{ this }} where {{ of_the_run() }}{% endif %}",
+) }}
 
 with customers as (
     select * from {{ ref('stg_customers') }}
-    where event_date between '{{ var("first_day", "0001-01-01") }}' and '{{ var("last_day", "9999-12-31") }}'
+    where {{ of_the_run() }}
 ),
 
 billed as (

@@ -3,14 +3,16 @@
 import json
 from collections import Counter
 from datetime import timedelta
+from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
 from click.testing import CliRunner
+from pydantic import SecretStr
 
 from convergence.cli import cli
-from convergence.cli.erase import carry_out, subject_named
+from convergence.cli.erase import carry_out, keepers_of, subject_named
 from convergence.cli.reproduce import reproduced
 from convergence.errors import Erased, LakeError
 from convergence.features.online_state import key_name
@@ -23,6 +25,7 @@ from convergence.versions.reconcile import stale_partitions
 from convergence_assets.fraud.arrivals import FIRST_DAY
 from convergence_assets.fraud.features import feature_rows, label_rows, transaction_rows
 from convergence_assets.fraud.online import FEATURES
+from resources import environments
 from resources.graph import lake_nodes
 from sensors.reconcile import FROM_STREAMS
 from tests.convergence.cli import conftest as deployment
@@ -182,3 +185,16 @@ def test_a_kind_that_no_contract_knows_is_refused_without_repeating_the_id(house
 
     assert told.exit_code == 2
     assert "customer:ID" in told.output
+
+
+def test_stores_are_looked_through_that_were_configured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = SecretStr("postgresql://somebody:secret@127.0.0.1:1/database")
+    here = environments.Settings(home=tmp_path, postgres=url)
+    monkeypatch.setattr(environments, "settings", lambda: here)
+    (tmp_path / "warehouse").mkdir()
+    (tmp_path / "warehouse" / "warehouse.duckdb").touch()
+
+    for configured in ("duckdb", "postgres"):
+        here = here.model_copy(update={"warehouse": configured})
+        names = {store.name for store in keepers_of(subject_named("customer:1")).stores}
+        assert {"warehouse, DuckDB", "warehouse, PostgreSQL", "offline store, PostgreSQL"} <= names
