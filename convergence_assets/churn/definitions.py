@@ -5,6 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from asset_checks.gate import gate_check
+from asset_checks.personal_data import personal_data_check
 from convergence_assets.churn import (
     campaign,
     cross_validation,
@@ -39,6 +40,7 @@ defs = dg.Definitions(
     ],
     asset_checks=[
         features.customer_features_leakage,
+        personal_data_check(features.customers),
         gate_check(gate.churn_promotions),
         cross_validation.goals,
         fairness.fairness_of_scores,

@@ -5,6 +5,7 @@ from datetime import timedelta
 import dagster as dg
 
 from asset_checks.gate import gate_check
+from asset_checks.personal_data import personal_data_check
 from convergence_assets.fraud import (
     creditcard,
     creditcard_evaluation,
@@ -47,6 +48,7 @@ defs = dg.Definitions(
     ],
     asset_checks=[
         features.transaction_features_leakage,
+        personal_data_check(inference.fraud_alerts),
         gate_check(gate.fraud_promotions),
         monitoring.drift_alarm,
         monitoring.performance_alarm,

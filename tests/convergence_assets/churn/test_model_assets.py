@@ -1,5 +1,6 @@
 """Churn's models as they run: from features in the lake to a campaign's list, in process, on few customers."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from hashlib import sha256
@@ -18,6 +19,7 @@ from resources import environments
 from tests.convergence_assets.churn.frames import world
 from tests.convergence_assets.churn.worlds import QUIET, House, failure, house_in
 
+CUSTOMER = re.compile(rb"\d{4}-[A-Z]{5}")
 WEEK = "2024-03-18"
 DAYS = (WEEK, "2024-03-19")
 RUNS: dict[str, tuple[str, str]] = {
@@ -115,3 +117,17 @@ def test_the_model_can_be_released(house: House) -> None:
     assert candidate.gate.endswith(".")
     assert RELEASABLE.span(house.lake).valid_from == FIRST_DAY + timedelta(days=79)
     assert churn_model_release.name == "churn_model_release"
+
+
+def test_no_customer_is_named_in_what_mlflow_keeps(house: House) -> None:
+    """The runs of model and evaluation are in its database, their files beside it."""
+    customers = {name.encode() for name in house.rows("churn_labels")["customer_id"].unique()}
+    assert len(customers) > 1_000
+    assert all(CUSTOMER.fullmatch(name) for name in customers)  # or the search would find none
+    kept = {
+        str(path.relative_to(house.settings.home / "mlflow")): path.read_bytes()
+        for path in (house.settings.home / "mlflow").rglob("*")
+        if path.is_file()
+    }
+    assert {"mlflow.db", "model.json", "report.json"} <= {name.rpartition("/")[2] for name in kept}
+    assert [name for name, content in kept.items() if customers & set(CUSTOMER.findall(content))] == []

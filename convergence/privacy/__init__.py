@@ -1,0 +1,1 @@
+"""Personal data that nobody declared: where they stand in text."""
