@@ -33,7 +33,7 @@ def serve(root: Path, home: Path, port: int) -> int:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
                 raise SettingsError(f"port {port} is taken: choose another with --port")
-        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of what Dagster has in preview: nothing that a user can act on
+        os.environ.setdefault("PYTHONWARNINGS", "ignore")  # of previews: no user can act on them
         command = [sys.executable, "-m", "dagster", "dev", "--host", "127.0.0.1", "--port", str(port)]
         command += ["--workspace", str(root / "workspace.yaml")]
         # A shell that starts this in the background makes children ignore SIGINT, and Dagster then ignores SIGTERM too.
