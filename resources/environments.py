@@ -2,6 +2,8 @@
 
 import logging
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -142,3 +144,18 @@ def resources(here: Settings) -> dict[str, Any]:
             artifacts=f"{here.home}/mlflow/artifacts",
         ),
     }
+
+
+@contextmanager
+def environment_with(added: Mapping[str, str]) -> Iterator[None]:
+    """This process's environment with more in it, for a library that hands it to a program and takes no other."""
+    before = {name: os.environ.get(name) for name in added}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

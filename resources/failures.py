@@ -17,7 +17,7 @@ _QUOTED = re.compile(r"""(?<!\w)(["'])(.*?)(?<!\\)\1""", re.DOTALL)
 _LOOSE = re.compile(
     r"[\w.+-]+@[\w-]+\.[\w.-]+"  # an address
     r"|\b[A-Z]{2}\d{2}[ ]?[A-Z0-9 ]{10,30}\b"  # an IBAN
-    r"|\+?\d[\d ()/.-]{4,}\d"  # a telephone, card or customer number
+    r"|\+?\d[\d ()/.-]{4,}\d|\d{3,}"  # a telephone, card or customer number
 )
 
 

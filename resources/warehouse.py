@@ -1,8 +1,7 @@
 """The SQL warehouse as a resource, and dbt's command line on it."""
 
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -46,6 +45,8 @@ class WarehouseResource(dg.ConfigurableResource):
         """A dbt command on this warehouse."""
         from dagster_dbt import DbtCliResource  # two seconds, which whoever only reads settings need not wait
 
+        from resources.environments import environment_with
+
         cli = DbtCliResource(
             project_dir=PROJECT,
             profiles_dir=PROJECT,
@@ -53,20 +54,5 @@ class WarehouseResource(dg.ConfigurableResource):
             dbt_executable=Path(sys.executable).with_name("dbt"),
             global_config_flags=["--no-use-colors"],
         )
-        with _environment(self.plain.environment):
+        with environment_with(self.plain.environment):  # dagster-dbt hands on this process's, and takes no other
             yield cli.cli([*args], **invocation)  # pyright: ignore[reportArgumentType]
-
-
-@contextmanager
-def _environment(added: Mapping[str, str]) -> Iterator[None]:
-    """dagster-dbt hands this process's environment to dbt and takes no other."""
-    before = {name: os.environ.get(name) for name in added}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -11,12 +11,19 @@ import pytest
 
 from convergence.errors import ServiceError
 from convergence.lake.tables import Lake
+from convergence.observability import context
 from convergence.services.kafka import KafkaBroker, install_kafka
 from convergence.services.postgres import PostgresServer, postgres_binaries
 from resources.environments import Settings
 
 # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@pytest.fixture(autouse=True)
+def about_nothing() -> None:
+    """What a run that failed in an earlier test was about: its body, held by the failure, has not ended yet."""
+    context._bound.set(None)
 
 
 @pytest.fixture

@@ -112,9 +112,9 @@ def leaderboard(
 
 def _run(command: list[str], home: Path, limit: float) -> None:
     """H2O's process from start to end; nothing of its group is left, however it ends."""
-    environment = {**os.environ, "H2O_JAVA_HOME": str(home), "DO_NOT_TRACK": "1"}  # it reports its use otherwise
+    within = ["env", f"H2O_JAVA_HOME={home}", "DO_NOT_TRACK=1", *command]  # it reports its use otherwise
     process = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+        within, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     try:
         _, complained = process.communicate(timeout=limit)

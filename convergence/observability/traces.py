@@ -99,7 +99,7 @@ class Tracer:
                 try:
                     yield Span(recording)
                 except BaseException as error:
-                    recording.set_status(Status(StatusCode.ERROR, type(error).__name__))
+                    recording.set_status(Status(StatusCode.ERROR, _kind(error)))
                     raise
 
 
@@ -129,3 +129,9 @@ def tracer(service: str, folder: Path | None, collector: str | None, share: floa
     from convergence.observability.span_export import provider
 
     return Tracer(provider(service, folder, collector), share)
+
+
+def _kind(error: BaseException) -> str:
+    """The kind of an error; a failure that Dagster is told of begins with it, whatever its own type."""
+    described = getattr(error, "description", None)
+    return described.partition(":")[0] if isinstance(described, str) else type(error).__name__

@@ -90,7 +90,7 @@ def test_a_commit_that_fails_is_in_the_trace_and_the_next_run_is_not_below_it(la
 @pytest.mark.parametrize(
     ("raised", "told"),
     [
-        (ValueError("customer 4711"), "ValueError"),
+        (ValueError("customer 4711"), "ValueError: customer …\n"),
         (LakeError("the disk is full"), "LakeError: the disk is full"),
     ],
     ids=["an error of a library", "an error of ours"],
@@ -108,7 +108,8 @@ def test_the_log_says_which_run_failed_and_why(
     text = "".join(file.read_text() for file in (tmp_path / "logs").glob("*.jsonl"))
     lines = [json.loads(line) for line in text.splitlines()]
     (failed,) = [line for line in lines if line.get("step_key") == "failing" and "error" in line]
-    assert (failed["run_id"], failed["level"], failed["error"]) == (result.run_id, "ERROR", told)
+    assert (failed["run_id"], failed["level"]) == (result.run_id, "ERROR")
+    assert failed["error"].startswith(told)
     assert "4711" not in text
 
 

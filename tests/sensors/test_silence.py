@@ -88,7 +88,8 @@ def test_silence_is_a_warning_then_a_failure_and_a_message_ends_it(
     assert state(0.1) == "PASS"
 
 
-WATCHED = ["fraud/fraud_scores", "fraud/online_state", "fraud/raw_transactions", "fraud/transaction_features"]
+WATCHED = ["churn/customer_features", "churn/raw_customers"]
+WATCHED += ["fraud/fraud_scores", "fraud/online_state", "fraud/raw_transactions", "fraud/transaction_features"]
 
 
 @pytest.mark.parametrize(("kafka", "expected"), [("127.0.0.1:1", WATCHED), ("", [])], ids=["live", "history"])
@@ -105,4 +106,4 @@ def test_the_deployment_has_policies_only_with_a_live_source(tmp_path: Path, kaf
     )
     found, sensors = done.stdout.splitlines()
     assert found.split() == expected
-    assert sensors.split() == ["arrivals", "drift", "reconcile"]
+    assert sensors.split() == ["alerts", "arrivals", "drift", "reconcile"]

@@ -86,14 +86,14 @@ def test_what_arrives_while_the_tables_are_made_is_in_them(house: House, monkeyp
     assert len(house.hashes()[DERIVED[-1]]) == DAYS + 1
 
 
-def during(write: Callable[..., None], table: str, do: Callable[[], object]) -> Callable[..., None]:
+def during(write: Callable[..., Any], table: str, do: Callable[[], object]) -> Callable[..., Any]:
     """A write to the lake that does something else first, once, when it comes to a table."""
     todo = iter([do])
 
-    def written(lake: Lake, into: str, *arguments: Any, **more: Any) -> None:
+    def written(lake: Lake, into: str, *arguments: Any, **more: Any) -> Any:
         if into == table:
             next(todo, lambda: None)()
-        write(lake, into, *arguments, **more)
+        return write(lake, into, *arguments, **more)
 
     return written
 
@@ -203,7 +203,7 @@ def test_a_source_that_lost_what_was_landed_is_refused_with_the_count(
 
 
 def test_a_use_case_without_a_stream_is_refused(house: House) -> None:
-    with pytest.raises(SettingsError, match="no use case 'nothing' has a stream: there are fraud"):
+    with pytest.raises(SettingsError, match="no use case 'nothing' has a stream: there are churn, fraud"):
         rebuild("nothing", house.instance)
 
 

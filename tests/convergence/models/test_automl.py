@@ -152,14 +152,14 @@ def test_a_search_without_an_end_or_a_beginning_is_refused(trials: int, budget: 
 def test_a_real_short_budget_is_respected_within_a_tenth() -> None:
     own = list(families.families(FEATURES).values())
     automl.leaderboard(*world(), own, trials=1, budget=60)  # nothing is loaded or compiled for the first time below
-    for wait in range(3):  # a machine under load may stop us for longer than a fit takes
+    for wait in range(4):  # a machine under load may stop us for longer than a fit takes
         begun = time.monotonic()
-        found = automl.leaderboard(*world(), own, trials=10_000, budget=2.0)
+        found = automl.leaderboard(*world(), own, trials=10_000, budget=4.0)
         took = time.monotonic() - begun
-        if took <= 2.2:
+        if took <= 4.4:
             break
         time.sleep(wait)
-    assert 1.6 <= took <= 2.2
+    assert 3.2 <= took <= 4.4
     assert all(entry.cut_by_budget for entry in found if entry.family != "stack")
 
 

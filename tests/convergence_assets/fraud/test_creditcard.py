@@ -7,7 +7,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
@@ -88,6 +88,7 @@ def test_a_file_that_is_not_as_published_is_refused(tmp_path: Path, change: pl.E
 
 
 @given(st.integers(1, 30), st.integers(1, 200))
+@settings(deadline=None)
 def test_weights_give_every_sample_the_base_rate_of_the_whole(frauds: int, genuine: int) -> None:
     rows = transactions(published(frauds, genuine))
     CreditcardTransaction.validate(rows, lazy=True)
