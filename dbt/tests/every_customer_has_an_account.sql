@@ -1,3 +1,6 @@
+{#- a test of two models: whose check it is -#}
+{{ config(meta={'dagster': {'ref': {'name': 'mart_accounts'}}}) }}
+
 select staged.customer_id, staged.event_date
 from {{ ref('stg_customers') }} as staged
 left join {{ ref('mart_accounts') }} as account

@@ -1,5 +1,6 @@
 """From customers in the drop folder through dbt to published accounts, labels and features."""
 
+import json
 import shutil
 from collections.abc import Iterator
 from datetime import timedelta
@@ -19,6 +20,7 @@ from convergence_assets.churn import definitions
 from convergence_assets.churn.contracts import Account, Customer
 from resources import environments
 from resources.dbt import PROJECT
+from resources.dbt import manifest as manifest_of_dbt
 from resources.graph import lake_nodes
 from sensors.reconcile import run_requests
 from tests.convergence_assets.churn.worlds import House, day, failure, house_in
@@ -125,7 +127,8 @@ def test_the_manifest_names_the_lake_table_and_the_metadata_the_warehouse(house:
 def test_dbts_tests_are_blocking_checks_with_descriptions() -> None:
     specs = [c for a in definitions.defs.assets or () if isinstance(a, dg.AssetsDefinition) for c in a.check_specs]
     from_dbt = [c for c in specs if c.asset_key.path[-1] in MARTS]
-    assert len(from_dbt) >= 15
+    tests = [node for node in json.loads(manifest_of_dbt().read_text())["nodes"] if node.startswith("test.")]
+    assert len(from_dbt) == len(tests) >= 15
     assert all(c.blocking and c.description for c in from_dbt)
 
 
