@@ -82,7 +82,7 @@ class Following:
 def test_a_commit_waits_for_its_seconds(kafka: KafkaBroker, lake: Lake) -> None:
     topic = new_topic(kafka)
     produce(kafka, topic, numbers(5))
-    with Following(kafka, lake, topic, seconds=1.0) as lander:
+    with Following(kafka, lake, topic, seconds=3.0) as lander:
         time.sleep(0.5)
         produce(kafka, topic, numbers(5, 10))
         assert lander.done.commits == 0

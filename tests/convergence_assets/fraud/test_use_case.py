@@ -115,7 +115,9 @@ def test_an_asset_materializes_and_all_its_checks_pass(
     assert results[asset].success
     assert {e.check_name for e in evaluations} == {
         "contract",
-        *{"transaction_features": ["leakage"], "fraud_promotions": ["gate"]}.get(asset, []),
+        *{"transaction_features": ["leakage"], "fraud_promotions": ["gate"], "fraud_alerts": ["personal_data"]}.get(
+            asset, []
+        ),
     }
     assert [e for e in evaluations if not e.passed] == []
 
