@@ -165,7 +165,8 @@ def test_a_certificate_must_hold_for_the_name_and_not_for_the_address(tmp_path: 
 @pytest.mark.parametrize("address", [
     "127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1",
     "224.0.0.1", "240.0.0.1", "255.255.255.255", "::", "::1", "::ffff:127.0.0.1", "::ffff:8.8.8.8", "fe80::1",
-    "fc00::1", "fec0::1", "ff02::1", "64:ff9b::7f00:1", "2002:7f00:1::", "2001:0:7f00:1::", "2001:db8::1", "fd00:ec2::254",
+    "fc00::1", "fec0::1", "ff02::1", "64:ff9b::7f00:1",
+    "2002:7f00:1::", "2001:0:7f00:1::", "2001:db8::1", "fd00:ec2::254",
 ])  # fmt: skip
 def test_addresses_inside_are_not_public(address: str) -> None:
     assert not is_public(address)
