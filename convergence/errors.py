@@ -12,6 +12,7 @@ ConvergenceError
 │   └── BrokerUnreachable a broker does not answer
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
+│   └── EncoderError      an encoder does not come out of its checkpoint, or does not fit what it is given
 └── SettingsError       the environment names something that is not there
 """
 
@@ -58,6 +59,10 @@ class BrokerUnreachable(ArrivalError):
 
 class ModelError(ConvergenceError):
     """A model cannot be loaded, or none is promoted for the day asked for."""
+
+
+class EncoderError(ModelError):
+    """An encoder does not come out of its checkpoint, or does not fit what it is given."""
 
 
 class ServiceError(ConvergenceError):
