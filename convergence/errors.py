@@ -15,6 +15,7 @@ ConvergenceError
 │   └── ImageRefused      it is no image that can be decoded within limits
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
+│   └── EncoderError      an encoder does not come out of its checkpoint, or does not fit what it is given
 └── SettingsError       the environment names something that is not there
 """
 
@@ -81,6 +82,10 @@ class ImageRefused(ObjectError):
 
 class ModelError(ConvergenceError):
     """A model cannot be loaded, or none is promoted for the day asked for."""
+
+
+class EncoderError(ModelError):
+    """An encoder does not come out of its checkpoint, or does not fit what it is given."""
 
 
 class ServiceError(ConvergenceError):
