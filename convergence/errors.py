@@ -10,6 +10,9 @@ ConvergenceError
 ├── ContractBroken      rows break the contract of their table
 ├── ArrivalError        a topic's messages cannot be landed in order
 │   └── BrokerUnreachable a broker does not answer
+├── SearchError         an index cannot be built, opened or asked
+│   ├── IndexMissing      no such snapshot, or it was removed
+│   └── IndexConflict     another index went live in between
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
 └── SettingsError       the environment names something that is not there
@@ -58,6 +61,18 @@ class BrokerUnreachable(ArrivalError):
 
 class ModelError(ConvergenceError):
     """A model cannot be loaded, or none is promoted for the day asked for."""
+
+
+class SearchError(ConvergenceError):
+    """An index cannot be built, opened or asked."""
+
+
+class IndexMissing(SearchError):
+    """There is no such snapshot of an index: never built, or removed since."""
+
+
+class IndexConflict(SearchError):
+    """Another index went live after the caller had looked."""
 
 
 class ServiceError(ConvergenceError):
