@@ -13,6 +13,9 @@ ConvergenceError
 ├── ObjectError         an object of the object store cannot be kept, fetched or decoded
 │   ├── FetchRefused      its address may not be followed, or nothing usable is there
 │   └── ImageRefused      it is no image that can be decoded within limits
+├── SearchError         an index cannot be built, opened or asked
+│   ├── IndexMissing      no such snapshot, or it was removed
+│   └── IndexConflict     another index went live in between
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
 │   └── EncoderError      an encoder does not come out of its checkpoint, or does not fit what it is given
@@ -86,6 +89,18 @@ class ModelError(ConvergenceError):
 
 class EncoderError(ModelError):
     """An encoder does not come out of its checkpoint, or does not fit what it is given."""
+
+
+class SearchError(ConvergenceError):
+    """An index cannot be built, opened or asked."""
+
+
+class IndexMissing(SearchError):
+    """There is no such snapshot of an index: never built, or removed since."""
+
+
+class IndexConflict(SearchError):
+    """Another index went live after the caller had looked."""
 
 
 class ServiceError(ConvergenceError):

@@ -1,1 +1,1 @@
-"""Search over text, code and images: encoders, what they make of items, and the indexes over it; no Dagster."""
+"""Text, images and code in one search: encoders, indexes, the fusion of their scores, and what answers a query."""
