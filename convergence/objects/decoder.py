@@ -22,7 +22,10 @@ MOST_PIXELS = 40_000_000
 THUMBNAIL = 256  # pixels, the longer side
 ORPHANED = 60  # seconds on one image after which it ends by itself: whoever should have stopped it is gone
 READY = b"ready\n"
-REQUEST = struct.Struct(">II")  # side of the square of pixels that is wanted, or 0 for the facts; bytes that follow
+RESAMPLINGS = ("bicubic", "bilinear")
+# Side of the square of pixels that is wanted, or 0 for the facts; side that the shorter one gets before the middle is
+# cut out, or 0 to squash; the resampling's place; bytes that follow
+REQUEST = struct.Struct(">HHBI")
 REPLY = struct.Struct(">II")  # bytes of JSON, and of image, that follow
 
 
@@ -30,7 +33,7 @@ class Refused(Exception):
     """Its text is the reason."""
 
 
-def answer(content: bytes, size: int) -> tuple[dict[str, Any], bytes]:
+def answer(content: bytes, size: int, shorter_side: int = 0, resampling: int = 0) -> tuple[dict[str, Any], bytes]:
     """What an image is with its thumbnail (JPEG), or for a `size` its pixels (size x size x 3), row by row.
 
     The dictionary holds `format`, `width` and `height`, or `refused` with a reason.
@@ -38,7 +41,7 @@ def answer(content: bytes, size: int) -> tuple[dict[str, Any], bytes]:
     try:
         image, kind = upright(content)
         facts = {"format": kind, "width": image.width, "height": image.height}
-        return facts, square(image, size) if size else thumbnail(image)
+        return facts, square(image, size, shorter_side, resampling) if size else thumbnail(image)
     except Refused as refused:
         return {"refused": str(refused)}, b""
     except MemoryError:
@@ -69,11 +72,16 @@ def upright(content: bytes) -> tuple["Image", str]:
     return (image if turn is None else image.transpose(turn)), kind
 
 
-def square(image: "Image", size: int) -> bytes:
-    """The shorter side resized to `size` (bicubic) and the middle cut out of the longer one: 3 bytes a pixel."""
+def square(image: "Image", size: int, shorter_side: int, resampling: int) -> bytes:
+    """Both sides squashed to `size`, or the shorter one to `shorter_side` and the middle cut out: 3 bytes a pixel."""
     from PIL import Image, ImageOps
 
-    return _flat(ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)).tobytes()
+    resample = Image.Resampling[RESAMPLINGS[resampling].upper()]
+    if not shorter_side:
+        return _flat(image.resize((size, size), resample)).tobytes()
+    margin = (shorter_side - size) // 2
+    fitted = ImageOps.fit(image, (shorter_side, shorter_side), resample)
+    return _flat(fitted.crop((margin, margin, margin + size, margin + size))).tobytes()
 
 
 def thumbnail(image: "Image") -> bytes:
@@ -138,10 +146,10 @@ def main() -> None:
     sink.write(READY)
     sink.flush()
     while len(request := source.read(REQUEST.size)) == REQUEST.size:
-        size, length = REQUEST.unpack(request)
+        *shape, length = REQUEST.unpack(request)
         content = source.read(length)
         signal.alarm(ORPHANED)
-        facts, body = answer(content, size)
+        facts, body = answer(content, *shape)
         signal.alarm(0)
         head = json.dumps(facts).encode()
         sink.write(REPLY.pack(len(head), len(body)) + head + body)

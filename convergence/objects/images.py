@@ -63,23 +63,37 @@ class ImageDecoder:
 
     def describe(self, content: bytes) -> ImageFacts:
         """What the image is. Raises ImageRefused with the reason; ObjectError if the child does not start."""
-        facts, thumbnail = self._ask(content, size=0, most=_MOST_THUMBNAIL)
+        facts, thumbnail = self._ask(content, (0, 0, 0), most=_MOST_THUMBNAIL)
         return ImageFacts(facts["format"], facts["width"], facts["height"], thumbnail)
 
-    def pixels(self, content: bytes, *, size: int) -> "NDArray[np.uint8]":
-        """The middle of the image, (size, size, 3), RGB: the shorter side is resized to `size`, at most 2048.
+    def pixels(
+        self,
+        content: bytes,
+        *,
+        size: int,
+        fit: str = "crop",
+        shorter_side: int | None = None,
+        resample: str = "bicubic",
+    ) -> "NDArray[np.uint8]":
+        """The image as a square, (size, size, 3), RGB; transparent parts are white.
 
-        Transparent parts are white. Raises ImageRefused with the reason; ObjectError for another size, or if the child
-        does not start.
+        `fit` "crop": the shorter side is resized to `shorter_side` (default: size) and the middle is cut out; "squash":
+        both sides are resized to size. Sides are at most 2048. Raises ImageRefused with the reason; ObjectError for
+        another size, fit or resampling, or if the child does not start.
         """
         import numpy as np
 
-        if not 1 <= size <= MOST_SIDE:
-            raise ObjectError(f"pixels can be had in squares with a side of 1 to {MOST_SIDE}; asked for {size}.")
-        _, raw = self._ask(content, size=size, most=size * size * 3)
+        side = 0 if fit == "squash" else size if shorter_side is None else shorter_side
+        known = fit in ("crop", "squash") and resample in decoder.RESAMPLINGS
+        if not known or not 1 <= size <= MOST_SIDE or (side and not size <= side <= MOST_SIDE):
+            raise ObjectError(
+                f"pixels can be had in squares with a side of 1 to {MOST_SIDE}, cut from no smaller one or squashed, "
+                f"{' or '.join(decoder.RESAMPLINGS)}; asked for {size}, {fit} of {shorter_side}, {resample}."
+            )
+        _, raw = self._ask(content, (size, side, decoder.RESAMPLINGS.index(resample)), most=size * size * 3)
         return np.frombuffer(raw, np.uint8).reshape(size, size, 3)
 
-    def _ask(self, content: bytes, *, size: int, most: int) -> tuple[dict[str, Any], bytes]:
+    def _ask(self, content: bytes, shape: tuple[int, int, int], *, most: int) -> tuple[dict[str, Any], bytes]:
         if not content:
             raise ImageRefused("empty")
         if len(content) > MOST_BYTES:
@@ -88,8 +102,8 @@ class ImageDecoder:
             child, began = self._running(), time.monotonic()
             try:
                 with _killed_after(self.within, child):
-                    facts, body = _exchange(child, content, size, most)
-                if "refused" not in facts and not _is_plausible(facts, body, size):
+                    facts, body = _exchange(child, content, shape, most)
+                if "refused" not in facts and not _is_plausible(facts, body, shape[0]):
                     raise ValueError(facts)
             except (OSError, EOFError, TypeError, ValueError):  # it is gone, or talks nonsense
                 self._end()
@@ -143,10 +157,12 @@ def _killed_after(seconds: float, child: "subprocess.Popen[bytes]") -> Iterator[
         timer.cancel()
 
 
-def _exchange(child: "subprocess.Popen[bytes]", content: bytes, size: int, most: int) -> tuple[dict[str, Any], bytes]:
+def _exchange(
+    child: "subprocess.Popen[bytes]", content: bytes, shape: tuple[int, int, int], most: int
+) -> tuple[dict[str, Any], bytes]:
     """One request and its reply. Raises OSError, EOFError: the child is gone. TypeError, ValueError: no reply."""
     assert child.stdin
-    child.stdin.write(decoder.REQUEST.pack(size, len(content)))
+    child.stdin.write(decoder.REQUEST.pack(*shape, len(content)))
     child.stdin.write(content)
     child.stdin.flush()
     facts, body = decoder.REPLY.unpack(_read(child, decoder.REPLY.size))

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from PIL.ExifTags import Base
 
-from convergence.objects.decoder import FORMATS, THUMBNAIL, answer
+from convergence.objects.decoder import FORMATS, RESAMPLINGS, THUMBNAIL, answer
 from tests.convergence.objects.pictures import encoded, frames, noise
 
 
-def pixels(content: bytes, size: int) -> np.ndarray:
-    facts, body = answer(content, size)
+def pixels(content: bytes, size: int, shorter_side: int | None = None, resampling: int = 0) -> np.ndarray:
+    facts, body = answer(content, size, size if shorter_side is None else shorter_side, resampling)
     assert "refused" not in facts, facts
     return np.frombuffer(body, np.uint8).reshape(size, size, 3)
 
@@ -24,6 +24,17 @@ def test_every_format_is_known_with_its_size_and_a_small_jpeg(kind: str, shape: 
     assert facts == {"format": kind, "width": shape[0], "height": shape[1]}
     small = Image.open(BytesIO(body), formats=["JPEG"])
     assert max(small.size) == min(THUMBNAIL, max(shape))
+
+
+@pytest.mark.parametrize("resampling", [Image.Resampling.BICUBIC, Image.Resampling.BILINEAR])
+def test_pixels_can_be_squashed_or_cut_out_of_a_larger_square(resampling: Image.Resampling) -> None:
+    image = noise(300, 200)
+    number = RESAMPLINGS.index(resampling.name.lower())
+    squashed = image.resize((64, 64), resampling)
+    assert np.array_equal(pixels(encoded(image, "PNG"), 64, 0, number), np.asarray(squashed))
+    square = image.crop((50, 0, 250, 200)).resize((80, 80), resampling).crop((8, 8, 72, 72))
+    found = pixels(encoded(image, "PNG"), 64, 80, number).astype(int)
+    assert np.abs(found - np.asarray(square)).max() <= 1
 
 
 @pytest.mark.parametrize("shape", [(300, 200), (200, 300), (200, 200)])

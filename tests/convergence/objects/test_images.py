@@ -211,8 +211,16 @@ def test_where_the_decoder_cannot_start_no_image_is_blamed(tmp_path: Path, monke
 
 @pytest.mark.parametrize("size", [0, -1, 2049])
 def test_a_size_that_cannot_be_had_is_refused_before_it_is_tried(decoder: ImageDecoder, size: int) -> None:
-    with pytest.raises(ObjectError, match=f"1 to 2048; asked for {size}"):
+    with pytest.raises(ObjectError, match=f"1 to 2048, .*asked for {size}"):
         decoder.pixels(GOOD, size=size)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"fit": "tile"}, {"resample": "nearest"}, {"shorter_side": 7}, {"shorter_side": 2049}]
+)
+def test_a_way_of_fitting_that_is_not_known_is_refused(decoder: ImageDecoder, asked: dict) -> None:
+    with pytest.raises(ObjectError, match="asked for 8"):
+        decoder.pixels(GOOD, size=8, **asked)
 
 
 def test_threads_that_share_a_decoder_get_each_their_own_answer(decoder: ImageDecoder) -> None:
