@@ -12,6 +12,9 @@ ConvergenceError
 │   └── BrokerUnreachable a broker does not answer
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
+├── SearchError         a query or the parts that answer it do not fit each other
+│   ├── NoIndex           none is live, or the one asked for is no longer
+│   └── EncoderMismatch   vectors of another model than the index holds
 └── SettingsError       the environment names something that is not there
 """
 
@@ -58,6 +61,18 @@ class BrokerUnreachable(ArrivalError):
 
 class ModelError(ConvergenceError):
     """A model cannot be loaded, or none is promoted for the day asked for."""
+
+
+class SearchError(ConvergenceError):
+    """A query, or the parts that answer it, do not fit each other."""
+
+
+class NoIndex(SearchError):
+    """No index is live, or the one asked for is no longer."""
+
+
+class EncoderMismatch(SearchError):
+    """An encoder whose vectors are not those that the index holds."""
 
 
 class ServiceError(ConvergenceError):
