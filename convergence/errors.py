@@ -13,7 +13,7 @@ ConvergenceError
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
 ├── SearchError         a query or the parts that answer it do not fit each other
-│   ├── NoIndex           none is live, or the one asked for is no longer
+│   ├── IndexMissing      no such snapshot, or it was removed; or none is live
 │   └── EncoderMismatch   vectors of another model than the index holds
 └── SettingsError       the environment names something that is not there
 """
@@ -67,8 +67,8 @@ class SearchError(ConvergenceError):
     """A query, or the parts that answer it, do not fit each other."""
 
 
-class NoIndex(SearchError):
-    """No index is live, or the one asked for is no longer."""
+class IndexMissing(SearchError):
+    """There is no such snapshot of an index, or none is live."""
 
 
 class EncoderMismatch(SearchError):
