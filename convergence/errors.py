@@ -12,6 +12,7 @@ ConvergenceError
 │   └── BrokerUnreachable a broker does not answer
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
+│   └── EncoderError      an encoder does not come out of its checkpoint, or does not fit what it is given
 ├── SearchError         a query or the parts that answer it do not fit each other
 │   ├── IndexMissing      no such snapshot, or it was removed; or none is live
 │   └── EncoderMismatch   vectors of another model than the index holds
@@ -73,6 +74,10 @@ class IndexMissing(SearchError):
 
 class EncoderMismatch(SearchError):
     """An encoder whose vectors are not those that the index holds."""
+
+
+class EncoderError(ModelError):
+    """An encoder does not come out of its checkpoint, or does not fit what it is given."""
 
 
 class ServiceError(ConvergenceError):

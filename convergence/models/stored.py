@@ -1,12 +1,10 @@
 """The one served form of a model: an ONNX graph with its signature inside, opened only by its hash.
 
-A graph of standard operators is data and not a program, so nothing here can run what a file brings along; whatever is
-not such a graph is refused before ONNX Runtime sees it.
+What may be opened at all is `onnx_file`'s to say; here a model must also say which features it takes, in which order.
 """
 
 import json
-from collections.abc import Iterator, Sequence
-from hashlib import sha256 as _sha256
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,11 +13,13 @@ from numpy.typing import NDArray
 
 from convergence.errors import ModelError
 from convergence.models.boosting import values_of
+from convergence.models.onnx_file import STANDARD, checked, digest, session
 from convergence.models.onnx_graph import INPUT, TREES
 
+__all__ = ["OUTPUT", "Scorer", "digest", "load"]
+
 OUTPUT = "probability"
-_DOMAINS = frozenset({"", "ai.onnx", TREES})
-_PICKLES = tuple(bytes([0x80, protocol]) for protocol in range(2, 6))
+_DOMAINS = STANDARD | {TREES}
 
 
 class Scorer:
@@ -79,11 +79,6 @@ class Scorer:
         return values_of(rows.select(self.features))
 
 
-def digest(blob: bytes) -> str:
-    """The SHA-256 of a stored model, in hex: what `load` is asked for."""
-    return _sha256(blob).hexdigest()
-
-
 def load(
     blob: bytes, *, sha256: str, features: Sequence[str] | None = None, outputs: Sequence[str] = (OUTPUT,)
 ) -> Scorer:
@@ -99,14 +94,7 @@ def load(
         ModelError: another hash, no whole ONNX graph, numbers kept in other files, operators that are not standard, no
             signature, or other features.
     """
-    found = digest(blob)
-    if found != sha256:
-        raise ModelError(
-            f"the model is not the one asked for: expected sha256 {sha256}, found {found} ({len(blob)} bytes); "
-            "nothing was loaded: copy the model again from its table"
-        )
-    model = _parsed(blob)
-    _self_contained(model)
+    model = checked(blob, sha256=sha256, domains=_DOMAINS)
     signature = _signature(model, outputs)
     if features is not None and tuple(features) != signature:
         missing, extra = sorted(set(signature) - set(features)), sorted(set(features) - set(signature))
@@ -115,57 +103,7 @@ def load(
             f"the features do not fit the model ({what}): expected {list(signature)}, found {list(features)}; "
             "serve the feature view that the model was trained on"
         )
-    return Scorer(_session(blob), signature, found)
-
-
-def _parsed(blob: bytes) -> Any:
-    import onnx
-    from google.protobuf.message import DecodeError
-
-    if blob.startswith(_PICKLES):
-        raise ModelError(_refused(blob, "a pickle, which could run any program"))
-    try:
-        model = onnx.ModelProto.FromString(blob)
-        onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError) as error:
-        raise ModelError(_refused(blob, f"bytes that fail with {type(error).__name__}")) from error
-    if not model.graph.node:
-        raise ModelError(_refused(blob, "a graph without nodes"))
-    return model
-
-
-def _refused(blob: bytes, found: str) -> str:
-    return (
-        f"not a whole ONNX model: expected an ONNX graph, found {found} ({len(blob)} bytes); nothing was loaded: "
-        "store the model again (pickles are never read)"
-    )
-
-
-def _self_contained(model: Any) -> None:
-    """Refuse what would make the graph depend on anything but itself and the standard operators."""
-    import onnx
-
-    messages = list(_messages(model))
-    outside = [m.name for m in messages if isinstance(m, onnx.TensorProto) and (m.external_data or m.data_location)]
-    if outside:
-        raise ModelError(
-            f"the model keeps {len(outside)} tensors in other files, e.g. {outside[0]!r}; expected all numbers inside; "
-            "save it without external data"
-        )
-    domains = {m.domain for m in messages if isinstance(m, onnx.NodeProto | onnx.OperatorSetIdProto)} - _DOMAINS
-    if domains or model.functions:
-        raise ModelError(
-            f"the model needs operators of {sorted(domains | {f.domain for f in model.functions})}; expected those of "
-            "ONNX alone; export it without custom operators"
-        )
-
-
-def _messages(message: Any) -> Iterator[Any]:
-    yield message
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for item in [value] if hasattr(value, "ListFields") else value:
-                yield from _messages(item)
+    return Scorer(session(blob), signature, sha256)
 
 
 def _signature(model: Any, outputs: Sequence[str]) -> tuple[str, ...]:
@@ -190,15 +128,3 @@ def _signature(model: Any, outputs: Sequence[str]) -> tuple[str, ...]:
             f"{sorted(named)} ({meaning!r}); train and store the model again"
         )
     return features
-
-
-def _session(blob: bytes) -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1  # a server has its own threads
-    options.log_severity_level = 3
-    try:
-        return onnxruntime.InferenceSession(blob, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors share no class of their own
-        raise ModelError(_refused(blob, f"one that ONNX Runtime refuses with {type(error).__name__}")) from error
