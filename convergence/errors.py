@@ -10,6 +10,9 @@ ConvergenceError
 ├── ContractBroken      rows break the contract of their table
 ├── ArrivalError        a topic's messages cannot be landed in order
 │   └── BrokerUnreachable a broker does not answer
+├── ObjectError         an object of the object store cannot be kept, fetched or decoded
+│   ├── FetchRefused      its address may not be followed, or nothing usable is there
+│   └── ImageRefused      it is no image that can be decoded within limits
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
 │   └── EncoderError      an encoder does not come out of its checkpoint, or does not fit what it is given
@@ -58,6 +61,26 @@ class ArrivalError(ConvergenceError):
 
 class BrokerUnreachable(ArrivalError):
     """A broker does not answer."""
+
+
+class ObjectError(ConvergenceError):
+    """An object is not in the store, was damaged there, or its name is no name."""
+
+
+class FetchRefused(ObjectError):
+    """The address of an object may not be followed, or nothing usable is there; `reason` says which, in few words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the object was not fetched: {reason}. Correct the address, or allow its host.")
+        self.reason = reason
+
+
+class ImageRefused(ObjectError):
+    """No image that can be decoded within limits; `reason` says why, in few words that are the same each time."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"the image was refused: {reason}. Send a whole JPEG, PNG, WebP or GIF within the limits.")
+        self.reason = reason
 
 
 class ModelError(ConvergenceError):
