@@ -1,4 +1,4 @@
-"""From the bytes of an image to the pixels that an encoder was made for: the same for what is indexed and what is asked.
+"""From the bytes of an image to the pixels that an encoder takes: one way for what is indexed and what is asked.
 
 Decoding is the decoder's, in its child process; here pixels are only cut.
 """

@@ -28,8 +28,8 @@ class Picture:
 class Query:
     """One question: exactly one of `text`, `code` and `image`, and what may answer it.
 
-    No `modalities`: all that can answer this kind of question. Days are event dates, both included; no `languages`:
-    all, and items without one. Raises SearchError where it is none.
+    No `modalities`: all that can answer this kind of question. Days are event dates, both included. No `languages`:
+    all, and items without one. `without`: items that are no answer. Raises SearchError where it is none.
     """
 
     text: str | None = None
@@ -39,6 +39,7 @@ class Query:
     first_day: date | None = None
     last_day: date | None = None
     languages: frozenset[str] | None = None
+    without: frozenset[str] = frozenset()
     limit: int = 20
     offset: int = 0
 

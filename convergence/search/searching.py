@@ -4,6 +4,7 @@ A searcher has one snapshot and the very encoders that the snapshot names, and r
 models. Results come from a pool of fixed size, so that pages of one query never overlap.
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -80,7 +81,7 @@ class Searcher:
             SearchError: one is asked for that is not there, or that this kind of query cannot search.
         """
         if unknown := set(query.modalities) - set(self.modalities):
-            raise SearchError(f"no modality {len(unknown)} of those asked for is here; there are {self._named()}")
+            raise SearchError(f"{len(unknown)} modalities are not here; there are {', '.join(self.modalities)}")
         able = self.modalities
         if query.image:
             able = tuple(m for m in ("image", "text") if m in self.modalities and self._sees(m))
@@ -99,7 +100,7 @@ class Searcher:
             SearchError: modalities that cannot be searched; see `answering`.
             EncoderError: text or pixels that an encoder cannot take.
         """
-        where = Where(query.first_day, query.last_day, query.languages)
+        where = Where(query.first_day, query.last_day, query.languages, query.without)
         vectors: dict[str, list[float]] = {}
         pool: list[_Ranked] = []
         for modality in self.answering(query):
@@ -108,10 +109,16 @@ class Searcher:
         page = pool[query.offset : query.offset + query.limit]
         return Found(self.version, [self._result(one, query) for one in page], len(pool))
 
+    def item(self, item_id: str) -> Item | None:
+        """An item of the snapshot; None where it has none of this id."""
+        for index in self.snapshot.indexes.values():
+            anywhere = [1.0] + [0.0] * (index.dimension - 1)
+            if hits := index.dense(anywhere, 1, Where(only=[item_id])):
+                return Item.from_payload(hits[0].payload)
+        return None
+
     def pixel_settings(self) -> Mapping[str, Any]:
         """How an image becomes pixels for this snapshot. Raises SearchError where it has no images."""
-        import json
-
         if "image" not in self._stored:
             raise SearchError(f"index {self.version} has no images: search it by text")
         return json.loads(self._stored["image"].document.settings)
@@ -151,6 +158,3 @@ class Searcher:
         matched = () if query.image else matched_words(query.words, item.words)
         parts = (-one.least, -one.below, one.dense, one.sparse)
         return Result(one.item_id, one.modality, *parts, item, matched)
-
-    def _named(self) -> str:
-        return ", ".join(self.modalities)

@@ -1,6 +1,7 @@
 """What the search service answers, as its OpenAPI page shows it, and how results become that."""
 
 from typing import Any
+from urllib.parse import urlencode
 
 from pydantic import BaseModel, Field
 
@@ -26,7 +27,7 @@ class SearchResult(BaseModel):
     highlighted: list[tuple[str, str]] | None = Field(description="The code as (Pygments class, text)")
     language: str | None = Field(examples=["python"])
     object_sha256: str | None
-    thumbnail: str | None = Field(description="Address of a JPEG", examples=[f"{THUMBNAILS}/{'0' * 64}"])
+    thumbnail: str | None = Field(description="Address of a JPEG", examples=[f"{THUMBNAILS}/{'0' * 64}?item=image-7"])
     parent_id: str | None = Field(description="Of a caption: its image")
     licence: str | None
     matched: list[str] = Field(description="Words of the item that the query has too, in one form or another")
@@ -62,6 +63,8 @@ def shown(result: Result) -> dict[str, Any]:
         **{name: getattr(item, name) for name in ("day", "title", "text", "code", "language", "object_sha256")},
         **{name: getattr(item, name) for name in ("parent_id", "licence")},
         "highlighted": tokens(item.code, item.language) if item.code is not None else None,
-        "thumbnail": f"{THUMBNAILS}/{item.thumbnail_sha256}" if item.thumbnail_sha256 else None,
+        "thumbnail": f"{THUMBNAILS}/{item.thumbnail_sha256}?{urlencode({'item': result.item_id})}"
+        if item.thumbnail_sha256
+        else None,
         "matched": list(result.matched),
     }

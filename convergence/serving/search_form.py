@@ -73,10 +73,13 @@ class Question(Filters):
     q: str | None = Field(None, max_length=LONGEST["text"], description="Words", examples=["a red bus"])
     code: str | None = Field(None, max_length=LONGEST["code"], description="Code: finds code like it")
     like: str | None = Field(
-        None, pattern=r"^[0-9a-f]{64}$", description="`object_sha256` of an image of the index: finds what is like it"
+        None,
+        max_length=200,
+        description="`item_id` of an item of the index: finds what is like it",
+        examples=["code-3"],
     )
 
-    @field_validator("q", "code")
+    @field_validator("q", "code", "like")
     @classmethod
     def _is_text(cls, value: str | None, info: Any) -> str | None:
         value = _without_controls(value, but=_SPACES if info.field_name == "code" else frozenset())
@@ -120,7 +123,8 @@ def question_of(query: Query) -> str:
     """A short hash of all that a query asks but its place and page size."""
     image = query.image.sha256 if query.image else None
     asked = [query.text, query.code, image, query.modalities, str(query.first_day), str(query.last_day)]
-    return sha256(json.dumps([*asked, sorted(query.languages or ())]).encode()).hexdigest()[:16]
+    asked += [sorted(query.languages or ()), sorted(query.without)]
+    return sha256(json.dumps(asked).encode()).hexdigest()[:16]
 
 
 def _parts(text: str | None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from convergence.search.live import Searching
+from convergence.search.following import Searching
 from convergence.serving.metrics import RequestMetrics
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.25, 0.5, 1, 5)
@@ -17,22 +17,28 @@ class SearchMetrics(RequestMetrics):
         self.search = Histogram(
             "convergence_search_seconds", "From question to results", ["by"], buckets=_SECONDS, registry=of
         )
-        self.cache = Counter("convergence_search_cache", "Questions, by whether the answer was known", ["known"], registry=of)  # fmt: skip
-        self.cache_ratio = Gauge("convergence_search_cache_hit_ratio", "Share of questions answered before", registry=of)  # fmt: skip
+        self.cache = Counter(
+            "convergence_search_cache", "Questions, by whether the answer was known", ["known"], registry=of
+        )
+        self.cache_ratio = Gauge(
+            "convergence_search_cache_hit_ratio", "Share of questions whose answer was known", registry=of
+        )
         self.images_refused = Counter("convergence_search_images_refused", "Images that cannot be decoded", registry=of)
         self.index = Gauge("convergence_search_index", "1 for the index that answers", ["index_version"], registry=of)
         self.items = Gauge("convergence_search_items", "Items of the index that answers", ["modality"], registry=of)
         self.refused = Gauge("convergence_search_index_refused", "1 while the live index does not answer", registry=of)
-        self._asked = [self.cache.labels(known) for known in ("false", "true")]  # a share needs the zero before the first
+        self._asked = {False: 0, True: 0}
+        for known in ("false", "true"):  # a share needs the zero before the first
+            self.cache.labels(known)
 
-    def cached(self, known: bool) -> None:  # noqa: FBT001 - it is told of, not asked
+    def cached(self, known: bool) -> None:
         """A question, and whether its answer was known."""
-        self._asked[known].inc()
+        self._asked[known] += 1
+        self.cache.labels("true" if known else "false").inc()
 
     def told(self, searching: Searching) -> None:
         """What answers now."""
-        missed, hit = (counter._value.get() for counter in self._asked)
-        self.cache_ratio.set(hit / (hit + missed) if hit + missed else 0)
+        self.cache_ratio.set(self._asked[True] / max(sum(self._asked.values()), 1))
         state = searching.state()
         self.index.clear()
         self.items.clear()

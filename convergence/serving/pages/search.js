@@ -42,13 +42,8 @@ function picture(one) {
   frame.append(shown);
   return frame;
 }
-function similar(one) {
-  if (one.modality === "image" && one.object_sha256) return another("like", one.object_sha256);
-  if (one.code) return another("code", one.code);
-  return one.text || one.title ? another("q", one.text ?? one.title) : null;
-}
 function card(one) {
-  const percent = `${Math.round(one.relevance * 100)} %`, like = similar(one);
+  const percent = `${Math.round(one.relevance * 100)} %`, like = another("like", one.item_id);
   const part = (name, value) => (value === null ? null : `${name} ${value.toFixed(3)}`);
   return el("li", { class: `card ${one.modality}` },
     one.modality === "image" ? picture(one) : null,
@@ -59,7 +54,7 @@ function card(one) {
     el("div", { class: "facts" },
       el("span", { class: `tag ${one.modality}` }, one.modality), one.language ? el("span", { class: "tag" }, one.language) : null,
       el("span", {}, one.day), one.licence ? el("span", {}, one.licence) : null,
-      like ? el("a", { href: like, class: "similar", "aria-label": `Similar to ${one.title ?? one.item_id}` }, "similar") : null,
+      el("a", { href: like, class: "similar", "aria-label": `Similar to ${one.title ?? one.item_id}` }, "similar"),
       el("span", { class: "relevance", title: [part("dense", one.dense), part("sparse", one.sparse)].filter(Boolean).join(", ") },
         el("meter", { min: 0, max: 1, value: one.relevance, "aria-label": `relevance ${percent}` }), percent)));
 }
@@ -94,7 +89,7 @@ function failed(error) {
 function told(params) {
   const by = (what, ...how) => at("asked").replaceChildren(...how, el("span", {}, what));
   if (params.get("image") && image) by(`Similar to ${image.name}`, el("img", { src: URL.createObjectURL(image), alt: "" }));
-  else if (params.get("like")) by("Similar to an image of the index");
+  else if (params.get("like")) by(`Similar to ${params.get("like")}`);
   else if (params.get("code")) by("Similar to this code", el("pre", {}, params.get("code")));
   else at("asked").replaceChildren();
 }
