@@ -13,12 +13,13 @@ ConvergenceError
 ├── ObjectError         an object of the object store cannot be kept, fetched or decoded
 │   ├── FetchRefused      its address may not be followed, or nothing usable is there
 │   └── ImageRefused      it is no image that can be decoded within limits
+├── SearchError         an index cannot be built, opened or asked
+│   ├── IndexMissing      no such snapshot, or it was removed, or none is live
+│   ├── IndexConflict     another index went live in between
+│   └── EncoderMismatch   vectors of another model than the index holds
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
 │   └── EncoderError      an encoder does not come out of its checkpoint, or does not fit what it is given
-├── SearchError         a query or the parts that answer it do not fit each other
-│   ├── IndexMissing      no such snapshot, or it was removed; or none is live
-│   └── EncoderMismatch   vectors of another model than the index holds
 └── SettingsError       the environment names something that is not there
 """
 
@@ -101,6 +102,13 @@ class EncoderMismatch(SearchError):
 
 class EncoderError(ModelError):
     """An encoder does not come out of its checkpoint, or does not fit what it is given."""
+
+
+    """An index cannot be built, opened or asked."""
+
+
+class IndexConflict(SearchError):
+    """Another index went live after the caller had looked."""
 
 
 class ServiceError(ConvergenceError):

@@ -1,1 +1,1 @@
-"""Search in text, images and code: encoders, indexes, the fusion of their scores, and what answers a query."""
+"""Text, images and code in one search: encoders, indexes, the fusion of their scores, and what answers a query."""
