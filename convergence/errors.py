@@ -88,6 +88,10 @@ class ModelError(ConvergenceError):
     """A model cannot be loaded, or none is promoted for the day asked for."""
 
 
+class EncoderError(ModelError):
+    """An encoder does not come out of its checkpoint, or does not fit what it is given."""
+
+
 class SearchError(ConvergenceError):
     """A query, or the parts that answer it, do not fit each other."""
 
@@ -96,19 +100,14 @@ class IndexMissing(SearchError):
     """There is no such snapshot of an index, or none is live."""
 
 
+class IndexConflict(SearchError):
+    """Another index went live after the caller had looked."""
+
+
 class EncoderMismatch(SearchError):
     """An encoder whose vectors are not those that the index holds."""
 
-
-class EncoderError(ModelError):
-    """An encoder does not come out of its checkpoint, or does not fit what it is given."""
-
-
     """An index cannot be built, opened or asked."""
-
-
-class IndexConflict(SearchError):
-    """Another index went live after the caller had looked."""
 
 
 class ServiceError(ConvergenceError):

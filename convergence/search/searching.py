@@ -13,9 +13,10 @@ from convergence.search.backends import Where
 from convergence.search.encoders import StoredEncoder, opened
 from convergence.search.fusion import Fusion
 from convergence.search.items import Item
+from convergence.search.matching import matched_words
 from convergence.search.query import Found, Query, Result
 from convergence.search.snapshots import Snapshot
-from convergence.search.sparse import matched_words, query_weights
+from convergence.search.sparse import Bm25
 
 POOL = 200  # best of each list of each modality; no page reaches further
 
@@ -39,14 +40,19 @@ class Searcher:
         snapshot: whose `about["encoders"]` names the digest of each role's encoder.
         encoders: by role.
         fusions: by modality.
+        terms: what words became terms by, by modality.
 
     Raises:
         EncoderMismatch: an encoder is missing, or is not the one that the snapshot was made with.
-        SearchError: a modality has no fusion.
+        SearchError: a modality has no fusion, or nothing that makes terms.
     """
 
     def __init__(
-        self, snapshot: Snapshot, encoders: Mapping[str, StoredEncoder], fusions: Mapping[str, Fusion]
+        self,
+        snapshot: Snapshot,
+        encoders: Mapping[str, StoredEncoder],
+        fusions: Mapping[str, Fusion],
+        terms: Mapping[str, Bm25],
     ) -> None:
         self.snapshot, self.version = snapshot, snapshot.version
         self.modalities = tuple(snapshot.indexes)
@@ -59,16 +65,25 @@ class Searcher:
                     f"index {self.version} was made with the {modality} encoder {wanted.get(modality)}, found {there}: "
                     "open it with its own encoders, or build an index with these"
                 )
-            if modality not in fusions:
-                raise SearchError(f"index {self.version} has no fusion for {modality}: build it anew")
-        self._stored, self._fusions = {name: encoders[name] for name in self.modalities}, fusions
+            if modality not in fusions or modality not in terms:
+                raise SearchError(f"index {self.version} has no fusion or no terms for {modality}: build it anew")
+        self._stored = {name: encoders[name] for name in self.modalities}
+        self._fusions, self._terms = fusions, terms
         self._encoders = {name: opened(stored) for name, stored in self._stored.items()}
 
     @classmethod
     def of(cls, snapshot: Snapshot, encoders: Mapping[str, StoredEncoder]) -> "Searcher":
-        """A searcher with the fusions that the snapshot carries in `about["fusions"]`; raises as the class does."""
-        told: Mapping[str, Any] = snapshot.about.get("fusions", {})
-        return cls(snapshot, encoders, {name: Fusion.from_json(one) for name, one in told.items()})
+        """A searcher with what the snapshot carries in `about["fusions"]` and `about["sparse"]`, both by modality.
+
+        Raises as the class does; SearchError also where one of them is not of its form.
+        """
+        try:
+            fusions = {name: Fusion.from_json(one) for name, one in snapshot.about.get("fusions", {}).items()}
+            terms = {name: Bm25(**settings) for name, settings in snapshot.about.get("sparse", {}).items()}
+        except (TypeError, AttributeError) as error:
+            said = f"index {snapshot.version} has settings of another form ({type(error).__name__})"
+            raise SearchError(f"{said}: build it anew with this version of the code") from None
+        return cls(snapshot, encoders, fusions, terms)
 
     def close(self) -> None:
         """Let the snapshot go."""
@@ -142,7 +157,7 @@ class Searcher:
     def _ranked(self, modality: str, query: Query, where: Where, vector: list[float]) -> list[_Ranked]:
         index, fusion = self.snapshot.indexes[modality], self._fusions[modality]
         near = index.dense(vector, POOL, where)
-        said = None if query.image else index.sparse(*query_weights(query.words), POOL, where)
+        said = None if query.image else index.sparse(*self._terms[modality].query(query.words), POOL, where)
         payloads = {hit.item_id: hit.payload for hit in [*near, *(said or [])]}
         scores = [None if hits is None else {hit.item_id: hit.score for hit in hits} for hits in (near, said)]
         return [
@@ -155,6 +170,7 @@ class Searcher:
 
     def _result(self, one: _Ranked, query: Query) -> Result:
         item = Item.from_payload(one.payload)
-        matched = () if query.image else matched_words(query.words, item.words)
+        bm25 = self._terms[one.modality]
+        matched = () if query.image else matched_words(bm25.query(query.words).indices, item.words, bm25)
         parts = (-one.least, -one.below, one.dense, one.sparse)
         return Result(one.item_id, one.modality, *parts, item, matched)
