@@ -95,7 +95,7 @@ function told(params) {
 }
 async function search() {
   const params = asked(), mine = ++latest;
-  if (document.activeElement !== query) query.value = params.get("q") ?? "";
+  query.value = params.get("q") ?? "";
   for (const name of ["from", "to"]) at(name).value = params.get(name) ?? "";
   const kinds = params.get("modality")?.split(",") ?? [];
   for (const box of document.querySelectorAll("#modalities input")) box.checked = kinds.includes(box.value);
@@ -130,7 +130,8 @@ async function start() {
 at("form").addEventListener("submit", (event) => { event.preventDefault(); go(another("q", query.value.trim())); scrollTo(0, 0); });
 at("filters").addEventListener("change", () => {
   const kinds = [...document.querySelectorAll("#modalities input:checked")].map((box) => box.value);
-  go(address({ modality: kinds.join(","), from: at("from").value, to: at("to").value }));
+  const words = query.value.trim(); // also where they are typed and not sent yet
+  go(address({ ...(words ? { q: words, code: "", like: "", image: "" } : {}), modality: kinds.join(","), from: at("from").value, to: at("to").value }));
 });
 at("choose").addEventListener("click", () => at("file").click());
 at("file").addEventListener("change", (event) => { if (event.target.files[0]) byImage(event.target.files[0]); event.target.value = ""; });
