@@ -56,13 +56,18 @@ class EdgeIndex:
         import qdrant_edge as edge
 
         try:
-            dimension = json.loads((folder / _CONFIG).read_text())["vectors"][DENSE]["size"]
+            dimension = cls.dimension_of(folder)
             return cls(edge.EdgeShard.load(str(folder)), dimension)
         except Exception as error:  # the engine's errors have no class of their own
             raise SearchError(
                 f"the index {folder.name} cannot be opened ({type(error).__name__}): it is missing, damaged, or open "
                 "elsewhere; open a copy, or build it again"
             ) from error
+
+    @staticmethod
+    def dimension_of(folder: Path) -> int:
+        """The dimension of an index that nobody has to open for it."""
+        return json.loads((folder / _CONFIG).read_text())["vectors"][DENSE]["size"]
 
     def upsert(self, points: pl.DataFrame) -> None:
         """Add points, or replace those of the same item; raises SearchError as VectorIndex says."""
@@ -149,5 +154,5 @@ def _filter(where: Where) -> Any:
         must.append(edge.FieldCondition(key="language", match=edge.MatchAny(list(where.languages))))
     if where.only is not None:
         must.append(edge.HasIdCondition({point_id(item) for item in where.only}))
-    without = [edge.HasIdCondition({point_id(item) for item in where.without})] if where.without else []
+    without: list[Any] = [edge.HasIdCondition({point_id(item) for item in where.without})] if where.without else []
     return edge.Filter(must=must, must_not=without) if must or without else None

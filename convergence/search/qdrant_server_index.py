@@ -132,5 +132,7 @@ def _filter(where: Where) -> Any:
         must.append(models.FieldCondition(key="language", match=models.MatchAny(any=list(where.languages))))
     if where.only is not None:
         must.append(models.HasIdCondition(has_id=[point_id(item) for item in where.only]))
-    without = [models.HasIdCondition(has_id=[point_id(item) for item in where.without])] if where.without else []
+    without: list[Any] = (
+        [models.HasIdCondition(has_id=[point_id(item) for item in where.without])] if where.without else []
+    )
     return models.Filter(must=must, must_not=without) if must or without else None

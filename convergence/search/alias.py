@@ -1,0 +1,74 @@
+"""Which snapshot is live: one small file, replaced whole, so that a reader sees the old answer or the new one."""
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from convergence.errors import IndexConflict, SearchError
+
+ALIAS = "live.json"
+
+
+class Live(NamedTuple):
+    """The snapshot that is asked, the one before it, and when they were exchanged (UTC)."""
+
+    version: str
+    previous: str | None
+    at: datetime
+
+
+def live(root: Path) -> Live | None:
+    """What is live; None before the first switch. Raises SearchError where the alias is damaged."""
+    try:
+        said = json.loads((root / ALIAS).read_text())
+        return Live(said["version"], said["previous"], datetime.fromisoformat(said["at"]))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        raise SearchError(
+            f"{ALIAS} cannot be read ({type(error).__name__}): remove it and switch to a version again"
+        ) from error
+
+
+def switched(root: Path, version: str, expected: str | None) -> Live:
+    """Let a version be live; only for who holds the lock of `root`.
+
+    Args:
+        expected: the version that is live so far, as the caller knows it; None: none is.
+
+    Raises:
+        IndexConflict: another one is live by now; nothing was changed.
+    """
+    there = live(root)
+    found = there.version if there else None
+    if found != expected:
+        raise IndexConflict(
+            f"expected version {_short(expected)} to be live, found {_short(found)}: another switch came first; "
+            "nothing was changed: look at what is live now, and decide again"
+        )
+    if there and found == version:
+        return there
+    new = Live(version, found, datetime.now(UTC))
+    draft = root / f"{ALIAS}.new"
+    with draft.open("w") as file:
+        json.dump({**new._asdict(), "at": new.at.isoformat()}, file, indent=1)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(root / ALIAS)
+    last(root)
+    return new
+
+
+def last(path: Path) -> None:
+    """Have a file, or the names in a folder, written to the disk before going on."""
+    held = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(held)
+    finally:
+        os.close(held)
+
+
+def _short(version: str | None) -> str:
+    return version[:12] if version else "none"
