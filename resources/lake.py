@@ -5,12 +5,11 @@ days it covers; each day gets its own data version, provenance and check result;
 """
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -20,12 +19,13 @@ from convergence.errors import ConcurrentWrite
 from convergence.lake.contracts import Contract, Judged, judge, schema_of
 from convergence.lake.generations import FIRST
 from convergence.lake.manifests import Provenance, build_manifest, inputs_digest, record
-from convergence.lake.quarantine import quarantine
+from convergence.lake.quarantine import by_partition, quarantine
 from convergence.lake.tables import WHOLE, Lake
 from convergence.observability.traces import Tracer, tracer
 from convergence.observability.usage import Meter
 from convergence.versions.revision import code_revision, lock_hash
 from resources.contract_metadata import column_schema, contract_check
+from resources.described import Body, Describe, Described
 from resources.event_log import held_open
 from resources.failures import failures
 from resources.keys import table_of
@@ -38,20 +38,6 @@ from resources.writes import LakeWrite
 # Dagster then emits no materializations of its own for an output. It is Dagster's private name, kept here alone: should
 # it cease to work, each day is recorded twice and ours, coming later, still holds (a test counts the events).
 WITHOUT_EVENTS = {"__source_asset_observation__": True}
-
-
-Describe = Callable[[pl.DataFrame], Mapping[str, Any]]
-
-
-class Described(NamedTuple):
-    """Rows with what they do not say themselves: metadata by partition, and where they come from if from no table."""
-
-    rows: pl.DataFrame
-    metadata: Mapping[str, Mapping[str, Any]] = MappingProxyType({})
-    origins: Sequence[str] = ()
-
-
-Body = Callable[..., pl.DataFrame | pl.LazyFrame | Described]
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
@@ -223,13 +209,20 @@ class _Run:
         """Write the good partitions, quarantine the bad ones, and report each; raises Failure if any was bad."""
         good, bad = judged.good, judged.bad
         with failures():
-            quarantine(self.lake, self.table, judged, self.provenance)
+            aside = {} if made.set_aside is None else by_partition(made.set_aside, self.keys)
+            quarantine(self.lake, self.table, judged, self.provenance, aside)
+
+        def counted(*keys: str) -> dict[str, int]:
+            rows = sum(aside[key].height for key in keys if key in aside)
+            return {} if made.set_aside is None else {"rows_set_aside": rows}
+
         write = LakeWrite(good, build_manifest(good, "replace", self.provenance), base, meter)
         versions = {key: part["hash"] for key, part in write.manifest["partitions"].items()}
         metadata = {
             key: {
                 "dagster/partition_row_count" if key else "dagster/row_count": frame.height,
                 "data_origin": ", ".join(self.provenance.origins) or "made here",
+                **counted(key),
                 **(describe(frame) if describe and frame.height else {}),
                 **made.metadata.get(key, {}),
             }
@@ -237,7 +230,9 @@ class _Run:
         }
         rejected = sum(rows.height for rows in bad.values())
         summary = dg.AssetCheckResult(
-            check_name="contract", passed=not bad, metadata={"partitions": len(self.keys), "rows_rejected": rejected}
+            check_name="contract",
+            passed=not bad,
+            metadata={"partitions": len(self.keys), "rows_rejected": rejected, **counted(*self.keys)},
         )
         if len(self.keys) == 1 and good:
             (key,) = self.keys
@@ -263,7 +258,10 @@ class _Run:
                 passed=key in good,
                 blocking=True,
                 partition=key or None,
-                metadata={"rows": good[key].height} if key in good else {"rows_rejected": bad[key].height},
+                metadata={
+                    **({"rows": good[key].height} if key in good else {"rows_rejected": bad[key].height}),
+                    **counted(key),
+                },
             )
         yield summary
         if bad:
