@@ -81,14 +81,14 @@ def _self_contained(model: Any, allowed: frozenset[str]) -> None:
     """Refuse what would make the graph depend on anything but itself and the standard operators."""
     import onnx
 
-    messages = list(_messages(model))
-    outside = [m.name for m in messages if isinstance(m, onnx.TensorProto) and (m.external_data or m.data_location)]
+    found = list(messages(model))
+    outside = [m.name for m in found if isinstance(m, onnx.TensorProto) and (m.external_data or m.data_location)]
     if outside:
         raise ModelError(
             f"the model keeps {len(outside)} tensors in other files, e.g. {outside[0]!r}; expected all numbers inside; "
             "save it without external data"
         )
-    domains = {m.domain for m in messages if isinstance(m, onnx.NodeProto | onnx.OperatorSetIdProto)} - allowed
+    domains = {m.domain for m in found if isinstance(m, onnx.NodeProto | onnx.OperatorSetIdProto)} - allowed
     if domains or model.functions:
         raise ModelError(
             f"the model needs operators of {sorted(domains | {f.domain for f in model.functions})}; expected those of "
@@ -96,9 +96,10 @@ def _self_contained(model: Any, allowed: frozenset[str]) -> None:
         )
 
 
-def _messages(message: Any) -> Iterator[Any]:
+def messages(message: Any) -> Iterator[Any]:
+    """A protocol buffer message and all those within it."""
     yield message
     for field, value in message.ListFields():
         if field.message_type is not None:
             for item in [value] if hasattr(value, "ListFields") else value:
-                yield from _messages(item)
+                yield from messages(item)

@@ -130,6 +130,7 @@ class Encoder:
     def __init__(self, stored: StoredEncoder, *, threads: int = 2) -> None:
         self.role, self.digest, self.dimension = stored.role, stored.digest, stored.dimension
         self.document_kind = stored.document.kind
+        self.document_settings: dict[str, Any] = json.loads(stored.document.settings)
         self._threads = threads
         self._document = _encoding(stored.document)
         self._query = self._document if stored.query == stored.document else _encoding(stored.query)

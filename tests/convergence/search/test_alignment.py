@@ -1,0 +1,92 @@
+"""An alignment finds a space that is there, is chosen without the images it is measured on, and is one graph."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from convergence.search.alignment import Alignment, folds, out_of_fold, ridge_regression, targets, unit
+from convergence.search.encoders import INPUT, opened
+from convergence.search.image_encoder import aligned
+from convergence.search.retrieval import ranks, recalls
+from tests.convergence.search.tiny_encoders import encoder
+
+F, C, D, N = 12, 5, 3, 60
+RNG = np.random.default_rng(0)
+FEATURES = RNG.normal(size=(N, F)).astype(np.float32)
+TRUE = RNG.normal(size=(F, D))
+CAPTIONS = [unit(FEATURES[i] @ TRUE + 0.1 * RNG.normal(size=(2, D))) for i in range(N)]
+CLASSES = unit(RNG.normal(size=(C, D)))
+LOGITS = 8 * (FEATURES @ TRUE @ CLASSES.T).astype(np.float32)
+TO_LOGITS = (RNG.normal(size=(3, C)) / 50).astype(np.float32)
+NOISE = RNG.normal(size=(N, C)).astype(np.float32)
+
+
+def test_ridge_regression_is_what_scikit_learn_finds() -> None:
+    from sklearn.linear_model import Ridge
+    from sklearn.preprocessing import StandardScaler
+
+    scaled = StandardScaler().fit_transform(FEATURES)
+    expected = Ridge(alpha=0.3 * F).fit(scaled, targets(CAPTIONS)).coef_.T
+    weights, intercept = ridge_regression(FEATURES, targets(CAPTIONS), 0.3)
+    np.testing.assert_allclose(FEATURES @ weights + intercept, scaled @ expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("logits", [LOGITS, NOISE], ids=["classes that tell", "classes that do not"])
+def test_images_of_other_folds_are_found_by_their_captions(logits: np.ndarray) -> None:
+    found = out_of_fold(FEATURES, logits, CAPTIONS, CLASSES)
+    wanted = np.repeat(np.arange(N), 2)
+    assert np.median(ranks(found, np.concatenate(CAPTIONS), wanted)) < 5
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1)
+
+
+def test_the_mix_is_chosen_for_what_tells_more() -> None:
+    nothing = RNG.normal(size=FEATURES.shape).astype(np.float32)
+    assert Alignment.fit(FEATURES, NOISE, CAPTIONS, CLASSES).share >= 0.8
+    assert Alignment.fit(nothing, LOGITS, CAPTIONS, CLASSES).share <= 0.2
+
+
+def test_an_image_of_a_fold_has_no_part_in_its_own_vector() -> None:
+    changed = [unit(RNG.normal(size=(2, D))) if fold == 0 else own
+               for own, fold in zip(CAPTIONS, folds(N, 1), strict=True)]  # fmt: skip
+    first, second = (out_of_fold(FEATURES, LOGITS, captions, CLASSES) for captions in (CAPTIONS, changed))
+    unseen = folds(N, 1) == 0
+    assert (first[unseen] == second[unseen]).all()
+    assert (first[~unseen] != second[~unseen]).any()
+
+
+def tiny_backbone() -> bytes:
+    """Features: the mean colour of the image, as it is; logits: a product of that."""
+    nodes = [helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
+             helper.make_node("ReduceMean", ["floats"], ["features"], axes=[1, 2], keepdims=0),
+             helper.make_node("MatMul", ["features", "to_logits"], ["logits"])]  # fmt: skip
+    graph = helper.make_graph(
+        nodes, "tiny", [helper.make_tensor_value_info(INPUT["pixels"], TensorProto.UINT8, [1, 260, 260, 3])],
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, [1, 3]),
+         helper.make_tensor_value_info("logits", TensorProto.FLOAT, [1, C])],
+        initializer=[numpy_helper.from_array(TO_LOGITS, "to_logits")],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+
+
+def test_the_graph_makes_the_vectors_of_the_alignment_and_queries_of_the_text_encoder() -> None:
+    images = RNG.integers(0, 256, (N, 1, 1, 3), np.uint8)
+    features = images[:, 0, 0].astype(np.float32)
+    logits = features @ TO_LOGITS
+    alignment = Alignment.fit(features, logits, CAPTIONS, CLASSES, shares=(0.5,))
+    stored = aligned(tiny_backbone(), alignment, encoder("text"))
+    found = opened(stored).encode_documents(np.broadcast_to(images[:4], (4, 260, 260, 3)))
+    np.testing.assert_allclose(found, alignment.vectors(features[:4], logits[:4]), atol=2e-4)
+    assert (stored.role, stored.query) == ("image", encoder("text").query)
+
+
+def test_ranks_count_those_before_and_equals_are_no_credit() -> None:
+    vectors = np.array([[1.0, 0], [0, 1], [0, 1]])
+    assert ranks(vectors, np.array([[1.0, 0.5], [0.5, 1], [0.5, 1]]), np.array([0, 0, 1])).tolist() == [0, 2, 1]
+
+
+def test_an_interval_takes_items_as_drawn_and_holds_the_value() -> None:
+    wanted = np.repeat(np.arange(40), 5)
+    alike = recalls(np.repeat(RNG.integers(0, 2, 40), 5), wanted, at=(1,))[0]
+    apart = recalls(RNG.integers(0, 2, 200), wanted, at=(1,))[0]
+    assert alike.low < alike.value < alike.high
+    assert alike.high - alike.low > 1.5 * (apart.high - apart.low)
