@@ -14,8 +14,9 @@ ConvergenceError
 │   ├── FetchRefused      its address may not be followed, or nothing usable is there
 │   └── ImageRefused      it is no image that can be decoded within limits
 ├── SearchError         an index cannot be built, opened or asked
-│   ├── IndexMissing      no such snapshot, or it was removed
-│   └── IndexConflict     another index went live in between
+│   ├── IndexMissing      no such snapshot, or it was removed, or none is live
+│   ├── IndexConflict     another index went live in between
+│   └── EncoderMismatch   vectors of another model than the index holds
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
 │   └── EncoderError      an encoder does not come out of its checkpoint, or does not fit what it is given
@@ -92,15 +93,21 @@ class EncoderError(ModelError):
 
 
 class SearchError(ConvergenceError):
-    """An index cannot be built, opened or asked."""
+    """A query, or the parts that answer it, do not fit each other."""
 
 
 class IndexMissing(SearchError):
-    """There is no such snapshot of an index: never built, or removed since."""
+    """There is no such snapshot of an index, or none is live."""
 
 
 class IndexConflict(SearchError):
     """Another index went live after the caller had looked."""
+
+
+class EncoderMismatch(SearchError):
+    """An encoder whose vectors are not those that the index holds."""
+
+    """An index cannot be built, opened or asked."""
 
 
 class ServiceError(ConvergenceError):

@@ -36,6 +36,8 @@ class Settings(BaseSettings):
     data: Path | None = None  # published data sets; default: ../shared/data beside the repository, if it is there
     creditcard: Path | None = None  # the whole creditcard.csv, instead of the sample among the published data sets
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
+    objects_url: str | None = None  # s3://bucket/prefix for images and files instead of <home>/objects
+    image_hosts: str = ""  # host or host:port, with commas, that images may be fetched from over HTTP; none: nowhere
     kafka: str | None = None  # bootstrap servers of a Kafka cluster; none: drop folders only
     redis: str | None = None  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
     warehouse: Literal["duckdb", "postgres"] = "duckdb"  # where dbt builds: <home>/warehouse, or the server below
@@ -54,6 +56,11 @@ class Settings(BaseSettings):
     def lake_root(self) -> str:
         """URL or folder of the lake."""
         return self.lake_url or str(self.home / "lake")
+
+    @property
+    def objects_root(self) -> str:
+        """URL or folder of the object store."""
+        return self.objects_url or str(self.home / "objects")
 
     @property
     def log_folder(self) -> Path | None:
@@ -95,8 +102,15 @@ def run_log() -> logging.Handler:
 
 def storage_options(here: Settings) -> dict[str, Any]:
     """delta-rs options of an S3-compatible lake; empty for a folder."""
-    if here.lake_url is None:
-        return {}
+    return _s3_options(here) if here.lake_url else {}
+
+
+def object_options(here: Settings) -> dict[str, Any]:
+    """The same options of an S3-compatible object store; empty for a folder."""
+    return _s3_options(here) if here.objects_url else {}
+
+
+def _s3_options(here: Settings) -> dict[str, Any]:
     options: dict[str, Any] = {
         "AWS_ACCESS_KEY_ID": dg.EnvVar("AWS_ACCESS_KEY_ID"),
         "AWS_SECRET_ACCESS_KEY": dg.EnvVar("AWS_SECRET_ACCESS_KEY"),

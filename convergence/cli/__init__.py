@@ -4,10 +4,10 @@ import json
 import os
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -26,6 +26,7 @@ from convergence.cli.rejected import rejected
 from convergence.cli.release import promote, release, rollback
 from convergence.cli.replay import replay
 from convergence.cli.reproduce import reproduce
+from convergence.cli.search import search
 from convergence.cli.serve import serve
 from convergence.cli.services import services
 from convergence.errors import ConvergenceError, SettingsError
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from convergence.arrivals.topics import Topic
     from convergence.lake.tables import Lake
+    from convergence.objects.store import Objects
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +58,7 @@ def cli(*, debug: bool) -> None:
 for command in (
     *(audit, catalog, chaos, contract, docs, erase, features, impact),
     *(land, lineage, now, promote, rejected, release),
-    *(with_rebuild(replay), reproduce, rollback, serve, services),
+    *(with_rebuild(replay), reproduce, rollback, search, serve, services),
 ):
     cli.add_command(command)
 
@@ -158,14 +160,27 @@ def kafka_address(given: str | None) -> str:
 
 def lake() -> "Lake":
     """The lake of this environment, without Dagster's configuration around it."""
-    import dagster as dg
-
     from convergence.lake.tables import Lake
     from resources.environments import settings, storage_options
 
     here = settings()
-    options = {k: v.get_value() or "" if isinstance(v, dg.EnvVar) else v for k, v in storage_options(here).items()}
-    return Lake(here.lake_root, options, home=str(here.home))
+    return Lake(here.lake_root, _resolved(storage_options(here)), home=str(here.home))
+
+
+def objects() -> "Objects":
+    """The object store of this environment."""
+    from convergence.objects.store import Objects
+    from resources.environments import object_options, settings
+
+    here = settings()
+    return Objects.at(here.objects_root, _resolved(object_options(here)))
+
+
+def _resolved(options: Mapping[str, Any]) -> dict[str, str]:
+    """Storage options with the secrets that Dagster would look up for an asset."""
+    import dagster as dg
+
+    return {k: v.get_value() or "" if isinstance(v, dg.EnvVar) else v for k, v in options.items()}
 
 
 @contextmanager

@@ -6,12 +6,14 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from convergence.cli.search import composed_search
 from convergence.errors import ConvergenceError, SettingsError
 from convergence.observability.traces import OFF, Tracer
+from convergence.search.use_case import SearchedUseCase
 from convergence.services.redis import READ_WITHIN
 
 if TYPE_CHECKING:
@@ -37,7 +39,7 @@ log = logging.getLogger(__name__)
 @click.option("--tokens", type=click.Path(path_type=Path), help="Default: serving/tokens in CONVERGENCE_HOME.")
 @click.option("--rate", type=click.FloatRange(min=0.1), default=RATE, show_default=True, help="Requests/s of a token.")
 def serve(use_case: str, host: str, port: int, *, follow: bool, tokens: Path | None, rate: float) -> None:
-    """Serve scores and features of USE_CASE over HTTP; stops with Ctrl-C.
+    """Serve scores and features of USE_CASE, or the search of its index, over HTTP; stops with Ctrl-C.
 
     Tokens are lines `name role token [ISO time of expiry]` of a file that only you can read; roles are reader, scorer
     and admin. Without one, everybody on this machine may ask, and nobody else.
@@ -58,14 +60,18 @@ def serve(use_case: str, host: str, port: int, *, follow: bool, tokens: Path | N
     if access.open:
         if host not in LOOPBACK:
             raise SettingsError(f"{host} is no loopback address, and no token is set: see `convergence serve --help`")
-        click.secho("NO TOKENS: whoever is on this machine may ask for scores and features", fg="yellow", err=True)
+        click.secho("NO TOKENS: whoever is on this machine may ask for what is served", fg="yellow", err=True)
     _expect_free(host, port)
     # uvicorn raises the signal anew when it has shut down: the embedded Redis is stopped when this process exits.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     spans = tracer("convergence-service", home / "traces", settings().otlp, settings().traced)
     with log_beside(settings().log_folder):
-        app = composed(served(use_case), lake(), access, home=home, redis=settings().redis, follow=follow, tracer=spans)
-        click.echo(f"Serving {use_case} at http://{host}:{port}/docs")
+        if isinstance(one := answering(use_case), SearchedUseCase):
+            app, page = composed_search(one, lake(), access, home=home, tracer=spans), ""
+        else:
+            page = "docs"
+            app = composed(one, lake(), access, home=home, redis=settings().redis, follow=follow, tracer=spans)
+        click.echo(f"Serving {use_case} at http://{host}:{port}/{page}")
         uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
 
 
@@ -76,11 +82,22 @@ def _expect_free(host: str, port: int) -> None:
         raise SettingsError(f"{host}:{port} cannot be served at ({error.strerror}): choose another --port") from None
 
 
-def served(use_case: str) -> "ServedUseCase":
-    """What a use case serves. Raises click.BadParameter, which lists those that do."""
-    from convergence_assets.definitions import use_cases
+def answering(use_case: str) -> "ServedUseCase | SearchedUseCase":
+    """What a use case has a service for: its scores, or the search of its index. Raises click.BadParameter as below."""
+    from convergence_assets.definitions import declared
 
-    there = {module.SERVED.name: module.SERVED for module in use_cases() if hasattr(module, "SERVED")}
+    return _named(use_case, [*declared("SERVED"), *declared("SEARCHED")])
+
+
+def served(use_case: str) -> "ServedUseCase":
+    """A use case whose scores are served. Raises click.BadParameter, which lists those that are."""
+    from convergence_assets.definitions import declared
+
+    return _named(use_case, declared("SERVED"))
+
+
+def _named(use_case: str, declared: list) -> Any:
+    there = {one.name: one for one in declared}
     if use_case not in there:
         raise click.BadParameter(f"no use case {use_case!r} is served; there are: {', '.join(there) or 'none'}")
     return there[use_case]

@@ -9,12 +9,12 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from convergence.serving.access import Access
 from convergence.serving.answers import Failure, FeatureAnswer, Health, ScoreAnswer
 from convergence.serving.limits import Limits
+from convergence.serving.metrics import scraped
 from convergence.serving.refusals import DESCRIBED, Refused, as_name, permitted, refusing
 from convergence.serving.scoring import Scoring
 
@@ -102,11 +102,7 @@ def create_app(
         serving, refused = scoring.champion.serving, scoring.champion.refused is not None
         release = serving.release if serving else None
         metrics.told(release, release and scoring.variants.run_of(release.model_version), refused=refused)
-        try:
-            encode, form = choose_encoder(request.headers.get("accept", ""))
-        except TypeError:  # it compares the numbers of a version, and this one has words
-            encode, form = choose_encoder("")
-        return Response(encode(metrics.registry), media_type=form)
+        return scraped(metrics.registry, request.headers.get("accept", ""))
 
     score.__annotations__["body"], features.__annotations__["body"] = asked, named
     app.post(f"/v1/{use_case}/score", response_model=ScoreAnswer, dependencies=[scorer])(score)

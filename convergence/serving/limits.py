@@ -110,7 +110,7 @@ class Limits:
 
     async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
         said = f"the body is longer than {self._most:,} bytes"
-        await problem(413, "too_large", said, "send fewer rows in a request")(scope, receive, send)
+        await problem(413, "too_large", said, "send less in one request")(scope, receive, send)
 
 
 def _route(scope: Scope) -> str:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from time import perf_counter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.exposition import choose_encoder
+from starlette.responses import Response
 
 from convergence.models.releases import Release
 from convergence.observability.context import exemplar
@@ -15,14 +17,30 @@ from convergence.observability.context import exemplar
 _SECONDS = (0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.25, 1)
 
 
-class Metrics:
-    """Latency, feature age, degraded share, refusals and the model that serves."""
+class RequestMetrics:
+    """What every service tells: latency, and who was refused."""
 
     def __init__(self) -> None:
         self.registry = of = CollectorRegistry()
         self.latency = Histogram(
             "convergence_request_seconds", "From request to answer", ["route", "status"], buckets=_SECONDS, registry=of
         )
+        self.denied = Counter("convergence_denied", "Requests refused for their token", ["code"], registry=of)
+        self.limited = Counter("convergence_rate_limited", "Requests above a token's rate", ["token"], registry=of)
+        for code in ("unauthorized", "forbidden"):  # an increase needs the zero before the first
+            self.denied.labels(code)
+
+    def answered(self, route: str, status: int, seconds: float) -> None:
+        """A request with its answer."""
+        self.latency.labels(route, str(status)).observe(seconds, exemplar("request_id"))
+
+
+class Metrics(RequestMetrics):
+    """Of a service of scores, besides: feature age, degraded share and the model that serves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        of = self.registry
         self.features = Histogram(
             "convergence_features_seconds", "Reading states and computing features", buckets=_SECONDS, registry=of
         )
@@ -49,8 +67,6 @@ class Metrics:
         self.feature_age = Gauge(
             "convergence_feature_age_seconds", "Since the newest event in the online state", registry=of
         )
-        self.denied = Counter("convergence_denied", "Requests refused for their token", ["code"], registry=of)
-        self.limited = Counter("convergence_rate_limited", "Requests above a token's rate", ["token"], registry=of)
         self.lost = Counter("convergence_served_log_lost", "Served rows that could not be logged", registry=of)
         self.serving = Gauge(
             "convergence_model_serving",
@@ -63,10 +79,8 @@ class Metrics:
         )
         self.refused = Gauge("convergence_release_refused", "1 while the newest release does not serve", registry=of)
 
-        for value in ("true", "false"):  # a share and an increase need the zero before the first
+        for value in ("true", "false"):  # a share needs the zero before the first
             self.rows.labels(value)
-        for code in ("unauthorized", "forbidden"):
-            self.denied.labels(code)
 
     def told(self, release: Release | None, run_id: str | None, *, refused: bool) -> None:
         """Which release serves now, and the run that made its model."""
@@ -78,9 +92,14 @@ class Metrics:
             self.trying.labels(release.canary["model_version"]).set(release.canary["share"])
         self.refused.set(refused)
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
-        """A request with its answer."""
-        self.latency.labels(route, str(status)).observe(seconds, exemplar("request_id"))
+
+def scraped(registry: CollectorRegistry, accept: str) -> Response:
+    """Metrics for Prometheus; as OpenMetrics, with exemplars, where the Accept header asks for that."""
+    try:
+        encode, form = choose_encoder(accept)
+    except TypeError:  # it compares the numbers of a version, and this one has words
+        encode, form = choose_encoder("")
+    return Response(encode(registry), media_type=form)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from convergence.errors import ModelError
 from convergence.serving.access import Access
 from convergence.serving.limits import problem
-from convergence.serving.metrics import Metrics
+from convergence.serving.metrics import RequestMetrics
 from convergence.serving.reasons import NoReasons, NotExplainable
 from convergence.serving.scoring import NotReady
 
@@ -27,7 +28,9 @@ DESCRIBED = {
     429: "Above the rate of the token",
     503: "No model can answer, or its reasons cannot be had",
 }
-_FAILURES: dict[type[Exception], tuple[int, str, str]] = {
+Failures = Mapping[type[Exception], tuple[int, str, str]]  # status, stable code, what to do
+
+_FAILURES: Failures = {
     NotReady: (503, "no_model", "see /health, or try again in a moment"),
     NotExplainable: (422, "not_explainable", "ask without reasons"),
     NoReasons: (503, "no_reasons", "ask without reasons, or try again in a moment"),
@@ -51,7 +54,7 @@ def as_name(asked: str) -> str:
     return asked if re.fullmatch(r"([A-Za-z_][A-Za-z0-9_]{0,79}|\d{1,4})", asked) else "…"
 
 
-def permitted(access: Access, metrics: Metrics, role: str) -> Any:
+def permitted(access: Access, metrics: RequestMetrics, role: str) -> Any:
     """What a route depends on: a token with the role, within its rate."""
 
     async def check(request: Request) -> None:
@@ -71,13 +74,18 @@ def permitted(access: Access, metrics: Metrics, role: str) -> Any:
     return Depends(check)
 
 
-def refusing(app: FastAPI) -> None:
-    """Give every error of an app the one form."""
+def refusing(app: FastAPI, failures: Failures = _FAILURES) -> None:
+    """Give every error of an app the one form; `failures`: errors of ours that its routes raise, special ones first."""
+
+    async def failed(_: Request, error: Exception) -> Response:
+        status, code, following = next(told for failure, told in failures.items() if isinstance(error, failure))
+        return problem(status, code, str(error), following)
+
     app.add_exception_handler(Refused, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
-    for failure in _FAILURES:
-        app.add_exception_handler(failure, _failed)
+    for failure in failures:
+        app.add_exception_handler(failure, failed)
 
 
 async def _refused(_: Request, error: Exception) -> Response:
@@ -90,11 +98,6 @@ async def _invalid(_: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     found = [f"{'.'.join(as_name(str(part)) for part in one['loc'])}: {one['msg']}" for one in error.errors()[:5]]
     return problem(422, "invalid_request", "; ".join(found), "see /docs for the form, with examples")
-
-
-async def _failed(_: Request, error: Exception) -> Response:
-    status, code, following = next(told for failure, told in _FAILURES.items() if isinstance(error, failure))
-    return problem(status, code, str(error), following)
 
 
 async def _http(_: Request, error: Exception) -> Response:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convergence.catalog.site import embedded, write_site
-from tests.convergence.catalog.browser import Page, browser
+from tests.convergence.browser import Page, browser
 
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">&amp;\u2028"
 

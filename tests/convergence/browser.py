@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import time
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -26,9 +27,30 @@ class Page:
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._call(f"{domain}.enable")
 
-    def open(self, address: str) -> None:
+    def open(self, address: str, ready: str = "document.querySelector('#view h1') !== null") -> None:
         self._call("Page.navigate", url=address)
-        self.wait("document.readyState === 'complete' && document.querySelector('#view h1') !== null")
+        self.wait(f"document.readyState === 'complete' && {ready}")
+
+    def size(self, width: int, height: int) -> None:
+        """The window, in pixels; below 500 as a phone."""
+        self._call(
+            "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 500
+        )
+
+    def choose(self, selector: str, file: Path) -> None:
+        """A person's choice of a file in the dialog that an input opens."""
+        found = self._call("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
+        self._call("DOM.setFileInputFiles", files=[str(file)], objectId=found["result"]["objectId"])
+
+    def drop(self, file: Path, x: int, y: int) -> None:
+        """A file that is dragged from the desktop to a place of the page."""
+        data = {"items": [], "files": [str(file)], "dragOperationsMask": 1}
+        for kind in ("dragEnter", "dragOver", "drop"):
+            self._call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
+
+    def screenshot(self, file: Path) -> None:
+        """What is shown, as a PNG."""
+        file.write_bytes(b64decode(self._call("Page.captureScreenshot")["data"]))
 
     def value(self, expression: str) -> Any:
         found = self._call("Runtime.evaluate", expression=expression, returnByValue=True)
@@ -49,14 +71,18 @@ class Page:
 
     def click(self, link: str) -> None:
         """A click with the mouse on the first link with this text, then on to what it leads to."""
-        found = f"[...document.querySelectorAll('a')].find((a) => a.innerText === {json.dumps(link)})"
+        before = self.value("location.hash")
+        self.press_mouse(f"[...document.querySelectorAll('a')].find((a) => a.innerText === {json.dumps(link)})")
+        self.wait(f"location.hash !== {json.dumps(before)}")
+
+    def press_mouse(self, element: str) -> None:
+        """A click with the mouse on what a JavaScript expression finds."""
         place = (
-            f"(() => {{ const a = {found}; a.scrollIntoView({{block: 'center'}}); return a.getClientRects()[0]; }})()"
+            f"(() => {{ const a = {element}; a.scrollIntoView({{block: 'center'}}); return a.getClientRects()[0]; }})()"
         )
-        x, y, before = (self.value(code) for code in (f"{place}.x + 3", f"{place}.y + 3", "location.hash"))
+        x, y = (self.value(code) for code in (f"{place}.x + 3", f"{place}.y + 3"))
         for kind in ("mousePressed", "mouseReleased"):
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
-        self.wait(f"location.hash !== {json.dumps(before)}")
 
     def press(self, key: str) -> None:
         code = {"Enter": 13, "ArrowDown": 40, "Escape": 27}.get(key, ord(key[0].upper()))

@@ -1,0 +1,38 @@
+"""Answers by what was asked of which snapshot: after a switch the key is another, so nothing stale can come back."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from threading import Lock
+
+from convergence.search.query import Found, Query
+from convergence.search.searching import Searcher
+
+MOST = 512  # answers; a page of results has some 20 kB
+
+
+class AnswerCache:
+    """The answers that were given last; threads may share it. `observe` is told of each question whether it was known.
+
+    Two who ask the same at once may both search: that costs less than to let one wait for the other.
+    """
+
+    def __init__(self, observe: Callable[[bool], None] = lambda known: None, *, most: int = MOST) -> None:
+        self._observe, self._most = observe, most
+        self._kept: OrderedDict[tuple[str, Query], Found] = OrderedDict()
+        self._lock = Lock()
+
+    def search(self, searcher: Searcher, query: Query) -> Found:
+        """What the searcher answers, or has answered before; raises what it raises."""
+        key = (searcher.version, query)
+        with self._lock:
+            found = self._kept.get(key)
+            if found:
+                self._kept.move_to_end(key)
+        self._observe(found is not None)
+        if found is None:
+            found = searcher.search(query)
+            with self._lock:
+                self._kept[key] = found
+                while len(self._kept) > self._most:
+                    self._kept.popitem(last=False)
+        return found
