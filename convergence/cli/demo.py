@@ -71,8 +71,9 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
                 request = dg.RunRequest(asset_selection=[key_of(node.table)], tags=_range(node.partitions))
                 _run(instance, node, request, report)
             continue
-        if file := files.get(node.table):
-            if resources(here)["published"].find(file) is None:
+        if not node.upstream:  # made from a file or from configuration: no input says that it is due
+            file = files.get(node.table)
+            if file and resources(here)["published"].find(file) is None:
                 console.print(f"  [bold yellow]left out[/] {node.table} and what follows: no published data, {file}")
             elif not states(lake, [node.table])[node.table]:
                 _run(instance, node, dg.RunRequest(asset_selection=[key_of(node.table)]), report)

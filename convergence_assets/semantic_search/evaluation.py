@@ -1,0 +1,203 @@
+"""How good search is on judged queries: each ranking alone, fused, and for images beside baselines.
+
+Fusion is judged on the half that it was not learned from. Rankings that learned nothing are also judged on all queries,
+by the protocol of published figures: the whole corpus, every query.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandera.polars as pa
+import polars as pl
+
+from convergence.lake.contracts import StrictColumns, schema_of
+from convergence.lake.tables import Lake
+from convergence.markdown import table
+from convergence.search import composition, ranking
+from convergence.search.corpus import Corpus
+from convergence.search.fusion import Fusion
+from convergence.search.judgements import MEASURES, interval, measured, places
+from convergence.search.ranking import Judged
+from convergence_assets.semantic_search.judged import MODELS
+from convergence_assets.semantic_search.training import (
+    CLASSES,
+    HISTOGRAM,
+    RIDGE,
+    World,
+    as_unseen,
+    by_set,
+    world_ins,
+)
+from resources.lake import failures, lake_asset
+
+DENSE, SPARSE, FUSED, RANDOM = "dense", "sparse", "fused", "random"
+_PARTS = (DENSE, SPARSE)
+
+
+class SearchQuality(pa.DataFrameModel):
+    """One way of ranking, on one judged set."""
+
+    query_set: str = pa.Field(description="cosqa, concode, captions or images")
+    candidate: str = pa.Field(description="What ranks")
+    split: str = pa.Field(isin=["test", "all"], description="The half not learned from, or every query")
+    queries: int = pa.Field(gt=0, description="Queries judged")
+    candidates: int = pa.Field(gt=0, description="Items that each could find")
+    mrr: float = pa.Field(ge=0, le=1, description="Mean reciprocal rank of the first right answer")
+    mrr_low: float = pa.Field(ge=0, le=1, description="Lower end of its 95 % interval, bootstrap by cluster")
+    mrr_high: float = pa.Field(ge=0, le=1, description="Upper end of its 95 % interval")
+    ndcg_10: float = pa.Field(ge=0, le=1, description="Mean nDCG of the first ten")
+    ndcg_10_low: float = pa.Field(ge=0, le=1, description="Lower end of its 95 % interval")
+    ndcg_10_high: float = pa.Field(ge=0, le=1, description="Upper end of its 95 % interval")
+    recall_1: float = pa.Field(ge=0, le=1, description="Right answers found first")
+    recall_1_low: float = pa.Field(ge=0, le=1, description="Lower end of its 95 % interval")
+    recall_1_high: float = pa.Field(ge=0, le=1, description="Upper end of its 95 % interval")
+    recall_5: float = pa.Field(ge=0, le=1, description="Right answers among the first five")
+    recall_5_low: float = pa.Field(ge=0, le=1, description="Lower end of its 95 % interval")
+    recall_5_high: float = pa.Field(ge=0, le=1, description="Upper end of its 95 % interval")
+    recall_10: float = pa.Field(ge=0, le=1, description="Right answers among the first ten")
+    recall_10_low: float = pa.Field(ge=0, le=1, description="Lower end of its 95 % interval")
+    recall_10_high: float = pa.Field(ge=0, le=1, description="Upper end of its 95 % interval")
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+        metadata = {"from": ["search_rankers.fusion", "judged_queries.*", "*"]}
+
+
+def quality(world: World, rankers: Mapping[str, Fusion], queries: pl.DataFrame, unseen: pl.DataFrame) -> pl.DataFrame:
+    """SearchQuality rows: on the test half each part and the fusion, on all queries each part and the baselines."""
+    rows = []
+    for ranker, fusion in rankers.items():
+        for name, part in by_set(queries, ranker, "test").items():
+            judged = world.judged(part)
+            for candidate, of in {DENSE: _alone(fusion, 0.0), SPARSE: _alone(fusion, 1.0), FUSED: fusion}.items():
+                rows.append(_row(name, candidate, "test", part, judged, ranking.fused(judged, of)))
+    for (name,), part in queries.sort("query_set").partition_by("query_set", as_dict=True).items():
+        judged = world.judged(part)
+        rows += [_row(str(name), c, "all", part, judged, getattr(judged, c)) for c in _PARTS]
+        if (part["modality"] == "image").all():
+            for candidate, baseline in _baselines(world, part, unseen).items():
+                rows.append(_row(str(name), candidate, "all", part, baseline, baseline.dense))
+    return pl.DataFrame(rows, schema=schema_of(SearchQuality)).sort("query_set", "split", "candidate")
+
+
+def _alone(fusion: Fusion, share: float) -> Fusion:
+    return Fusion(1 - share, share, fusion.dense_scale, fusion.sparse_scale, fusion.calibration)
+
+
+def _baselines(world: World, queries: pl.DataFrame, unseen: pl.DataFrame) -> dict[str, Judged]:
+    """Other ways into the space of the text encoder, and chance."""
+    here = world.corpora["image"]
+    found = {}
+    for candidate in (CLASSES, RIDGE, HISTOGRAM):
+        points = pl.DataFrame(
+            {
+                "item_id": here.item_ids,
+                "language": pl.Series(here.languages, dtype=pl.String),
+                "vector": here.vectors.tolist(),
+                "sparse_indices": [list(t.indices) for t in here.terms],
+                "sparse_values": [list(t.values) for t in here.terms],
+            }
+        )
+        points = as_unseen(points, unseen, candidate)
+        if points.height == len(here.item_ids):
+            found[candidate] = world.judged(queries, Corpus.of(points))
+    judged = world.judged(queries)
+    chance = np.random.default_rng(0).random(judged.dense.shape)
+    return {**found, RANDOM: Judged(chance, chance, judged.relevant, judged.without)}
+
+
+def _row(
+    name: str, candidate: str, split: str, queries: pl.DataFrame, judged: Judged, scores: ranking.Floats
+) -> dict[str, Any]:
+    values = measured(places(scores, judged.relevant, judged.without))
+    found: dict[str, Any] = {}
+    for measure in MEASURES:
+        mean, low, high = interval(values[measure].to_numpy(), clusters=queries["cluster"].to_list())
+        found |= {measure: mean, f"{measure}_low": min(low, mean), f"{measure}_high": max(high, mean)}
+    counts = {"queries": queries.height, "candidates": scores.shape[1]}
+    return {"query_set": name, "candidate": candidate, "split": split, **counts, **found}
+
+
+def _shown(rows: pl.DataFrame) -> dict[str, Any]:
+    """What the UI shows: the table, and the fused figures as numbers."""
+    names = ("query_set", "split", "candidate", "queries", "candidates")
+    lines = [
+        (*(r[n] for n in names), *(f"{r[m]:.3f} [{r[f'{m}_low']:.3f}, {r[f'{m}_high']:.3f}]" for m in MEASURES))
+        for r in rows.iter_rows(named=True)
+    ]
+    fused = rows.filter(candidate=FUSED).select("query_set", "ndcg_10")
+    numbers = {f"ndcg_10_{name}": value for name, value in fused.iter_rows()}
+    return {**numbers, "quality": dg.MetadataValue.md(table((*names, *MEASURES), lines))}
+
+
+@lake_asset(
+    contract=SearchQuality,
+    ins={**world_ins(), "search_rankers": dg.AssetIn(key_prefix="semantic_search")},
+    describe=_shown,
+    metadata={"key_metric": "ndcg_10"},
+    code_version="1",
+    kinds={"scikitlearn", "deltalake"},
+    tags={"layer": "evaluation", "not_partitioned": "judged-queries-have-no-calendar"},
+    **MODELS,
+)
+def search_quality(
+    text_embeddings: pl.LazyFrame,
+    code_embeddings: pl.LazyFrame,
+    image_embeddings: pl.LazyFrame,
+    text_encoder: pl.LazyFrame,
+    code_encoder: pl.LazyFrame,
+    image_encoder: pl.LazyFrame,
+    image_out_of_fold: pl.LazyFrame,
+    judged_queries: pl.LazyFrame,
+    search_rankers: pl.LazyFrame,
+) -> pl.DataFrame:
+    """Reciprocal rank, nDCG and recall of every way to rank, on every judged set.
+
+    Grain: judged set, way to rank, half. Images are as alignments see them that have not seen them. A fusion is learned
+    from the development half and judged on the other; what it is made of is beside it.
+    """
+    points = {"text": text_embeddings, "code": code_embeddings, "image": image_embeddings}
+    encoders = {"text": text_encoder, "code": code_encoder, "image": image_encoder}
+    rankers = fusions_of(search_rankers.collect())
+    return quality(
+        World.of(points, encoders, image_out_of_fold), rankers, judged_queries.collect(), image_out_of_fold.collect()
+    )
+
+
+def fusions_of(rankers: pl.DataFrame) -> dict[str, Fusion]:
+    """The fusion of each ranker, from SearchRanker rows, in the order in which rankers are declared."""
+    found = {name: Fusion.from_json(json.loads(said)) for name, said in rankers.select("ranker", "fusion").iter_rows()}
+    return {name: found[name] for name in composition.RANKERS if name in found}
+
+
+@dg.asset_check(
+    asset=search_quality,
+    blocking=True,
+    required_resource_keys={"lake"},
+    description="On no judged set does the fused ranking find less than the better of the two that it is made of.",
+)
+def fusion_helps(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Blocks where fusion loses: an index must not be worse than what it is made of."""
+    lake: Lake = context.resources.lake.lake
+    with failures():
+        rows = lake.scan("semantic_search/search_quality").collect()
+    return helped(rows)
+
+
+def helped(rows: pl.DataFrame) -> dg.AssetCheckResult:
+    """The verdict on SearchQuality rows: the fused nDCG less that of the better part, for each set of the test half."""
+    test = rows.filter(split="test")
+    parts = test.filter(pl.col("candidate").is_in(_PARTS)).group_by("query_set").agg(best=pl.col("ndcg_10").max())
+    gains = test.filter(candidate=FUSED).join(parts, on="query_set").sort("query_set")
+    gains = gains.select("query_set", gain=pl.col("ndcg_10") - pl.col("best"))
+    losses = [f"{name} loses {-gain:.4f}" for name, gain in gains.iter_rows() if gain < -1e-9]
+    said = "; ".join(losses) or (None if gains.height else "no fused ranking was judged")
+    return dg.AssetCheckResult(
+        passed=bool(gains.height) and not losses,
+        description=f"{said}. Next: look at search_rankers' report, and learn from more queries" if said else None,
+        metadata={f"gain_{name}": gain for name, gain in gains.iter_rows()},
+    )

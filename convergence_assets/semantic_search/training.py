@@ -1,0 +1,225 @@
+"""What is learned for ranking: images by alignments that have not seen them, and how dense and sparse are fused."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import dagster as dg
+import numpy as np
+import pandera.polars as pa
+import polars as pl
+from numpy.typing import NDArray
+
+from convergence.lake.contracts import StrictColumns, schema_of
+from convergence.markdown import table
+from convergence.search import alignment, composition, image_backbone, ranking
+from convergence.search.corpus import Corpus
+from convergence.search.encoders import StoredEncoder, opened
+from convergence.search.ranking import Judged
+from convergence_assets.semantic_search.contracts import MODALITIES
+from convergence_assets.semantic_search.encoders import caption_vectors, class_vectors, encoder_of
+from convergence_assets.semantic_search.images import labelled
+from convergence_assets.semantic_search.judged import MODELS
+from resources.lake import lake_asset
+from resources.lineage import using
+
+ALIGNED, CLASSES, RIDGE, HISTOGRAM = "aligned", "class names alone", "regression alone", "colour histogram"
+_FROM = {"key_prefix": "semantic_search"}
+_UNDATED = {"not_partitioned": "judged-queries-have-no-calendar"}
+
+
+class OutOfFold(pa.DataFrameModel):
+    """An image's vector by an alignment that has not seen the image."""
+
+    candidate: str = pa.Field(description="What took it into the space of the text encoder")
+    item_id: str = pa.Field(description="The image", metadata={"from": ["image_features.item_id"]})
+    vector: Annotated[pl.List, pl.Float32] = pa.Field(
+        description="Its vector", metadata={"from": ["image_features.*", "search_items.text", "text_encoder.digest"]}
+    )
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+        metadata = {"made_here": "names of what is compared"}
+
+
+@lake_asset(
+    contract=OutOfFold,
+    ins={
+        "image_features": using(("features", "logits", "histogram"), **_FROM),
+        "search_items": using(("text", "parent_id"), **_FROM),
+        "text_encoder": dg.AssetIn(**_FROM),
+    },
+    code_version="1",
+    kinds={"scikitlearn", "deltalake"},
+    tags={"layer": "evaluation", **_UNDATED},
+    **MODELS,
+)
+def image_out_of_fold(
+    image_features: pl.LazyFrame, search_items: pl.LazyFrame, text_encoder: pl.LazyFrame
+) -> pl.DataFrame:
+    """Images as alignments see them that have not seen these images.
+
+    Grain: candidate and image. Five folds by image; parameters are chosen inside the other four. Beside the alignment
+    its two halves, and a regression from a colour histogram to captions.
+    """
+    text, known = encoder_of(text_encoder), labelled(image_features, search_items)
+    captions, classes = caption_vectors(text, known["captions"].to_list()), class_vectors(text)
+    features, logits, histogram = (
+        np.asarray(known[name].to_list(), np.float32) for name in ("features", "logits", "histogram")
+    )
+    candidates: dict[str, tuple[NDArray[np.float32], tuple[float, ...]]] = {
+        ALIGNED: (features, alignment.SHARES), CLASSES: (features, (0.0,)), RIDGE: (features, (1.0,)),
+        HISTOGRAM: (histogram, (1.0,)),
+    }  # fmt: skip
+    parts = []
+    for name, (given, shares) in candidates.items():
+        vectors = alignment.out_of_fold(given, logits, captions, classes, shares=shares)
+        held = pl.Series("vector", vectors.astype(np.float32).tolist(), pl.List(pl.Float32))
+        parts.append(known.select(candidate=pl.lit(name), item_id="item_id").with_columns(held))
+    return pl.concat(parts)
+
+
+class SearchRanker(pa.DataFrameModel):
+    """How one kind of query is ranked in one modality."""
+
+    ranker: str = pa.Field(isin=composition.RANKERS, unique=True, description="Modality, or code for descriptions")
+    modality: str = pa.Field(isin=MODALITIES, description="What is ranked")
+    fusion: str = pa.Field(description="Weights, scales and calibration, as JSON")
+    sparse_share: float = pa.Field(ge=0, le=1, description="Weight of the sparse ranking; the rest is the dense one's")
+    queries: int = pa.Field(gt=0, description="Queries of the development half that it was learned from")
+    report: str = pa.Field(description="Mean reciprocal rank of each share on each judged set, as JSON")
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+        metadata = {
+            "from": [
+                "judged_queries.*",
+                *(f"{m}_embeddings.{c}" for m in MODALITIES for c in ("vector", "sparse_indices", "sparse_values")),
+            ]
+        }
+
+
+@dataclass(frozen=True)
+class World:
+    """What rankings are judged on: by modality the corpus and the encoder."""
+
+    corpora: Mapping[str, Corpus]
+    encoders: Mapping[str, StoredEncoder]
+
+    @classmethod
+    def of(
+        cls, points: Mapping[str, pl.LazyFrame], encoders: Mapping[str, pl.LazyFrame], unseen: pl.LazyFrame
+    ) -> "World":
+        """The newest of each item. Images are as alignments see them that have not seen them, where there are such."""
+        stored = {name: encoder_of(rows) for name, rows in encoders.items()}
+        newest = {
+            name: rows.sort("event_time", "arrived_at").unique("item_id", keep="last").collect()
+            for name, rows in points.items()
+        }
+        if stored["image"].source == image_backbone.SOURCE:
+            newest["image"] = as_unseen(newest["image"], unseen.collect(), ALIGNED)
+        return cls({name: Corpus.of(rows) for name, rows in newest.items()}, stored)
+
+    def judged(self, queries: pl.DataFrame, corpus: Corpus | None = None) -> Judged:
+        """The scores of queries of one set, against its candidates: items of the set's language, if it has one."""
+        (modality,), (language,) = queries["modality"].unique(), queries["language"].unique()
+        searched = corpus or self.corpora[modality]
+        texts = queries["query"].to_list()
+        within = searched.in_language(language)
+        place = {int(column): n for n, column in enumerate(within)}
+
+        def columns(name: str) -> list[list[int]]:
+            return [[place[c] for c in searched.columns(ids) if c in place] for ids in queries[name].to_list()]
+
+        words = [composition.words_of_query(text) for text in texts]
+        return Judged(
+            searched.dense(opened(self.encoders[modality]).encode_queries(texts))[:, within],
+            searched.sparse(words, composition.TERMS[modality])[:, within],
+            columns("relevant"),
+            columns("without"),
+        )
+
+
+def as_unseen(points: pl.DataFrame, unseen: pl.DataFrame, candidate: str) -> pl.DataFrame:
+    """Points of images with the vectors of a candidate that has not seen them; those without one are left out."""
+    of = unseen.filter(pl.col("candidate") == candidate).select("item_id", "vector")
+    return points.drop("vector").join(of, on="item_id", how="inner")
+
+
+def by_set(queries: pl.DataFrame, ranker: str, split: str) -> dict[str, pl.DataFrame]:
+    """The queries of one half that a ranker answers, by judged set."""
+    mine = [
+        composition.ranker(modality, query, composition.RANKERS) == ranker
+        for modality, query in queries.select("modality", "query").iter_rows()
+    ]
+    found = queries.filter(pl.Series(mine, dtype=pl.Boolean), pl.col("split") == split)
+    return {str(name): part for (name,), part in found.partition_by("query_set", as_dict=True).items()}
+
+
+def learned(world: World, queries: pl.DataFrame) -> pl.DataFrame:
+    """SearchRanker rows, from the development half. A ranker without queries is left out."""
+    found = []
+    for ranker in composition.RANKERS:
+        sets = by_set(queries, ranker, "development")
+        if not sets:
+            continue
+        fusion, shares = ranking.learn({name: world.judged(part) for name, part in sets.items()})
+        found.append(
+            {
+                "ranker": ranker,
+                "modality": composition.modality_of(ranker),
+                "fusion": json.dumps(fusion.as_json()),
+                "sparse_share": fusion.sparse_weight,
+                "queries": sum(part.height for part in sets.values()),
+                "report": json.dumps(shares),
+            }
+        )
+    return pl.DataFrame(found, schema=schema_of(SearchRanker))
+
+
+def _shown(rows: pl.DataFrame) -> dict[str, Any]:
+    lines = [(r["ranker"], r["queries"], f"{r['sparse_share']:.2f}") for r in rows.iter_rows(named=True)]
+    return {"rankers": dg.MetadataValue.md(table(("ranker", "queries", "share of the sparse ranking"), lines))}
+
+
+def world_ins() -> dict[str, dg.AssetIn]:
+    """What a World is made of, and the judged queries."""
+    used = ("vector", "sparse_indices", "sparse_values", "language")
+    return {
+        **{f"{m}_embeddings": using(used, **_FROM) for m in MODALITIES},
+        **{f"{m}_encoder": dg.AssetIn(**_FROM) for m in MODALITIES},
+        "image_out_of_fold": dg.AssetIn(**_FROM),
+        "judged_queries": dg.AssetIn(**_FROM),
+    }
+
+
+@lake_asset(
+    contract=SearchRanker,
+    ins=world_ins(),
+    describe=_shown,
+    code_version="1",
+    kinds={"scikitlearn", "deltalake"},
+    tags={"layer": "model", **_UNDATED},
+    **MODELS,
+)
+def search_rankers(
+    text_embeddings: pl.LazyFrame,
+    code_embeddings: pl.LazyFrame,
+    image_embeddings: pl.LazyFrame,
+    text_encoder: pl.LazyFrame,
+    code_encoder: pl.LazyFrame,
+    image_encoder: pl.LazyFrame,
+    image_out_of_fold: pl.LazyFrame,
+    judged_queries: pl.LazyFrame,
+) -> pl.DataFrame:
+    """How dense and sparse rankings are fused, and what a fused score says of relevance.
+
+    Grain: ranker: a modality, and for code two kinds of query. A convex combination with one number to learn, on the
+    development half of the judged queries; the sparse ranking gets a share only where every judged set gains by it.
+    """
+    points = {"text": text_embeddings, "code": code_embeddings, "image": image_embeddings}
+    encoders = {"text": text_encoder, "code": code_encoder, "image": image_encoder}
+    return learned(World.of(points, encoders, image_out_of_fold), judged_queries.collect())
