@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from convergence.errors import SearchError
 from convergence.search.owned_folders import copied, owned, sweep
 
 ROOT = Path(__file__).parents[3]
@@ -30,9 +31,9 @@ def test_a_folder_is_gone_with_the_block_that_owned_it_however_it_ends(tmp_path:
         with owned(tmp_path, "test") as folder:
             (folder / "deep").mkdir()
             seen.append(folder)
-            raise ValueError
+            raise SearchError("on purpose")
 
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(SearchError, match="on purpose"):
         fail()
     assert [folder.exists() for folder in seen] == [False]
 
