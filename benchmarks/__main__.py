@@ -27,6 +27,7 @@ SECTIONS = (
     "score",
     "release",
     "drift",
+    "search",
 )
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 LIBRARIES = ("dagster", "polars", "deltalake", "pandera", "numpy", "confluent-kafka", "pyspark")

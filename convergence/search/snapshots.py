@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 import polars as pl
 
 from convergence.errors import IndexMissing, SearchError
-from convergence.search import alias
+from convergence.search import alias, sums
 from convergence.search.backends import VectorIndex
 from convergence.search.contents import ITEM, Points, difference, items_of
 from convergence.search.owned_folders import LOCK, copied, owned, sweep
@@ -114,6 +114,7 @@ class Snapshots:
             text = json.dumps({**about, "counts": counts, "backend": backend, "checks": checks}, indent=1)
             (folder / ABOUT).write_text(text)
             after.write_parquet(folder / ITEMS)
+            sums.seal(folder)
             return (
                 Built(version, 0, 0, True) if not _appears(folder, place) else Built(version, upserted, deleted, False)
             )
@@ -130,12 +131,13 @@ class Snapshots:
             folder = ends.enter_context(owned(self.root, f"open-{version[:12]}"))
             try:
                 copied(place, folder)
-                about = json.loads((folder / ABOUT).read_text())
             except (OSError, shutil.Error) as error:
                 raise IndexMissing(
                     f"index version {version[:12]} is not on disk: expected one of "
                     f"{[name[:12] for name in self.versions()]}; open what is live, or build it again"
                 ) from error
+            sums.check(folder, folder)
+            about = json.loads((folder / ABOUT).read_text())
             indexes: dict[str, VectorIndex] = {}
             for modality in about["counts"]:
                 indexes[modality] = index = EdgeIndex.open(folder / SHARDS / modality)
@@ -201,6 +203,7 @@ class Snapshots:
             if modality not in points or not points[modality].height:
                 continue
             copied(place / SHARDS / modality, shard)
+            sums.check(folder, place, f"{SHARDS}/{modality}")
             if EdgeIndex.dimension_of(shard) == _dimension(points[modality]):
                 fits.append(modality)
             else:
