@@ -37,8 +37,9 @@ function picture(one) {
   const frame = el("div", { class: "picture" });
   if (!one.thumbnail) return frame.classList.add("none"), frame;
   const shown = el("img", { alt: one.title ?? one.text ?? "", loading: "lazy" });
-  shown.addEventListener("error", () => { shown.remove(); frame.classList.add("none"); });
-  if (token) call(one.thumbnail).then((answer) => answer.blob()).then((blob) => { shown.src = URL.createObjectURL(blob); });
+  const none = () => { shown.remove(); frame.classList.add("none"); };
+  shown.addEventListener("error", none);
+  if (token) call(one.thumbnail).then((answer) => answer.blob()).then((blob) => { shown.src = URL.createObjectURL(blob); }, none);
   else shown.src = one.thumbnail;
   frame.append(shown);
   return frame;
