@@ -142,12 +142,11 @@ def _snapshots(use_case: SearchedUseCase, home: Path) -> "Snapshots":
 
 def _picture(file: Path, searcher: "Searcher") -> "Picture":
     from convergence.objects.images import ImageDecoder
-    from convergence.search.pictures import fitted
     from convergence.search.query import Picture
 
     content = file.read_bytes()
     with ImageDecoder() as decoder:
-        pixels = fitted(content, decoder, searcher.pixel_settings())
+        pixels = decoder.pixels(content, **searcher.pixel_settings())
     return Picture(sha256(content).hexdigest(), lambda: pixels)
 
 

@@ -133,7 +133,7 @@ class Searcher:
         return None
 
     def pixel_settings(self) -> Mapping[str, Any]:
-        """How an image becomes pixels for this snapshot. Raises SearchError where it has no images."""
+        """What `ImageDecoder.pixels` takes for this snapshot's encoder. Raises SearchError where it has no images."""
         if "image" not in self._stored:
             raise SearchError(f"index {self.version} has no images: search it by text")
         return json.loads(self._stored["image"].document.settings)

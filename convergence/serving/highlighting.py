@@ -3,7 +3,7 @@
 from functools import lru_cache
 
 MOST = 20_000  # characters that are told apart; what comes after them is plain
-_PLAIN = dict.fromkeys(("w", "n", "p", "x", "err"), "")  # half the tokens, which no style sheet needs apart
+_PLAIN = frozenset(("w", "n", "p", "x", "err"))  # half the tokens, which no style sheet needs apart
 
 
 @lru_cache(maxsize=4_096)
@@ -23,9 +23,9 @@ def tokens(code: str, language: str | None) -> tuple[tuple[str, str], ...]:
         lexer = TextLexer()
     found: list[tuple[str, str]] = []
     for _, kind, text in lexer.get_tokens_unprocessed(code[:MOST]):
-        while kind not in STANDARD_TYPES:
-            kind = kind.parent  # noqa: PLW2901 - a lexer's own kind is shown as the standard one above it
-        name = _PLAIN.get(STANDARD_TYPES[kind], STANDARD_TYPES[kind])
+        # a lexer's own kind is shown as the nearest standard one above it
+        name = next(STANDARD_TYPES[one] for one in reversed(kind.split()) if one in STANDARD_TYPES)
+        name = "" if name in _PLAIN else name
         if found and found[-1][0] == name:
             found[-1] = (name, found[-1][1] + text)
         elif text:

@@ -8,10 +8,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import Response
 
-from convergence.errors import EncoderError, IndexMissing, SearchError
+from convergence.errors import EncoderError, IndexMissing, ObjectError, SearchError
 from convergence.objects.images import MOST_BYTES
 from convergence.serving.access import Access
 from convergence.serving.answers import Failure
+from convergence.serving.highlighting import tokens
 from convergence.serving.limits import Limits
 from convergence.serving.refusals import Failures, permitted, refusing
 from convergence.serving.search_answers import THUMBNAILS, SearchAnswer, SearchHealth
@@ -34,6 +35,7 @@ _FAILURES: Failures = {
     IndexMissing: (503, "no_index", "see /health, or try again in a moment"),
     SearchError: (422, "not_searchable", "correct the question; see /docs for the form"),
     EncoderError: (422, "not_encodable", "ask with other text or another image"),
+    ObjectError: (503, "no_object", "ask by words meanwhile; the operator finds the object's name in the message"),
 }
 _DESCRIBED = {
     401: "No token, an unknown or an expired one",
@@ -44,7 +46,7 @@ _DESCRIBED = {
     415: "The body is no JPEG, PNG, WebP or GIF",
     422: "The request is not of the form that the route takes, or its image cannot be decoded",
     429: "Above the rate of the token",
-    503: "No index is live",
+    503: "No index is live, or the store lacks an image",
 }
 _ABOUT = (
     "Text, images and code in one search. A page of results is answered by one index entirely; `next` leads to the "
@@ -88,6 +90,7 @@ def create_search_app(
     app.get(f"{THUMBNAILS}/{{sha256}}", response_class=Response, dependencies=[reader])(routes.thumbnail)
     app.get("/health", response_model=SearchHealth)(routes.health)
     app.get("/metrics", dependencies=[reader])(routes.prometheus)
+    tokens("pass", "python")  # the first who asks does not wait for imports
     for address, (file, form) in _FILES.items():
         app.get(address, include_in_schema=False)(_serving((_PAGES / file).read_bytes(), form))
     return app

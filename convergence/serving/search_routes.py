@@ -20,7 +20,6 @@ from convergence.observability.context import bind
 from convergence.observability.traces import OFF, Tracer
 from convergence.search.answer_cache import AnswerCache
 from convergence.search.following import Searching
-from convergence.search.pictures import fitted
 from convergence.search.query import LONGEST, Picture, Query
 from convergence.search.searching import Searcher
 from convergence.serving.metrics import scraped, timed
@@ -69,7 +68,7 @@ class SearchRoutes:
         """Search by an image: the body is the file, JPEG, PNG, WebP or GIF."""
         with self.searching.searcher() as searcher:
             settings = searcher.pixel_settings()
-            image = Picture(_sha256(content).hexdigest(), partial(fitted, content, self.decoder, settings))
+            image = Picture(_sha256(content).hexdigest(), partial(self.decoder.pixels, content, **settings))
             return self._answer(filters.narrowed(image=image), filters, searcher, request)
 
     def thumbnail(self, sha256: str, item: Annotated[str, Asked(max_length=200)]) -> Response:
@@ -104,7 +103,7 @@ class SearchRoutes:
             raise Refused(404, "unknown_item", "the index has no item of this id", "take it from an answer")
         if name := item.object_sha256:  # as its name is its hash, it is fetched only if the answer is not known yet
             settings = searcher.pixel_settings()
-            return {"image": Picture(name, lambda: fitted(self.objects.get(name), self.decoder, settings)), **without}
+            return {"image": Picture(name, lambda: self.decoder.pixels(self.objects.get(name), **settings)), **without}
         if item.code:
             return {"code": item.code[: LONGEST["code"]], **without}
         return {"text": (item.text or item.title or "")[: LONGEST["text"]], **without}

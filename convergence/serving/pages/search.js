@@ -9,6 +9,7 @@ const SHARED = ["q", "code", "like", "modality", "from", "to", "cursor"];
 const LONGEST = { q: 500, code: 4000 }; // as the service takes them
 let image = null; // the file that is searched by
 let token = ""; // of a service that wants one; kept as long as the page is open
+let held = ""; // what the index has, in words
 let latest = 0; // number of the newest search: an older answer that comes late is left
 
 function el(tag, attributes, ...children) {
@@ -36,8 +37,9 @@ function picture(one) {
   const frame = el("div", { class: "picture" });
   if (!one.thumbnail) return frame.classList.add("none"), frame;
   const shown = el("img", { alt: one.title ?? one.text ?? "", loading: "lazy" });
-  shown.addEventListener("error", () => { shown.remove(); frame.classList.add("none"); });
-  if (token) call(one.thumbnail).then((answer) => answer.blob()).then((blob) => { shown.src = URL.createObjectURL(blob); });
+  const none = () => { shown.remove(); frame.classList.add("none"); };
+  shown.addEventListener("error", none);
+  if (token) call(one.thumbnail).then((answer) => answer.blob()).then((blob) => { shown.src = URL.createObjectURL(blob); }, none);
   else shown.src = one.thumbnail;
   frame.append(shown);
   return frame;
@@ -104,7 +106,7 @@ async function search() {
   told(params);
   const passed = new URLSearchParams([...params].filter(([name, value]) => SHARED.includes(name) && value));
   if (!["q", "code", "like", "image"].some((name) => params.get(name)))
-    return results.replaceChildren(), at("pages").replaceChildren(), said.replaceChildren("Type what you look for, or drop an image here.");
+    return results.replaceChildren(), at("pages").replaceChildren(), said.replaceChildren(`Type what you look for, or drop an image here.${held}`);
   if (params.get("image") && !image) return failed(new Error("The image is no longer here: choose it again"));
   view.classList.add("busy");
   try {
@@ -122,6 +124,8 @@ function byImage(file) { image = file; query.value = ""; go(another("image", Str
 
 async function start() {
   const state = await fetch("health").then((answer) => answer.json()).catch(() => ({ modalities: {} }));
+  const counts = Object.entries(state.modalities).map(([kind, count]) => `${count.toLocaleString("en")} of ${kind}`);
+  held = counts.length ? ` There are ${counts.join(", ")}.` : " No index is live yet.";
   at("modalities").replaceChildren(...Object.keys(state.modalities).map((kind) =>
     el("label", { class: "chip", title: `${state.modalities[kind].toLocaleString("en")} items` },
       el("input", { type: "checkbox", value: kind }), NAMES[kind] ?? kind)));

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from convergence.search.items import Item
+from convergence.serving.access import Token, _digest
 from tests.convergence.browser import Page, browser
 from tests.convergence.search.small_world import COLOURS, FIRST, Entry, World, picture, squares
 from tests.convergence.serving.search_service import Service, search_service
@@ -30,9 +31,14 @@ def hostile() -> list[Entry]:
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = World(tmp_path_factory.mktemp("home"))
     world.release(world.build([*squares(world.objects, 12), *hostile()]))
+    return world
+
+
+@pytest.fixture(scope="module")
+def service(world: World) -> Iterator[Service]:
     with search_service(world) as running:
         yield running
 
@@ -182,3 +188,19 @@ def test_when_the_index_of_a_page_is_gone_it_says_so_and_offers_the_first(page: 
     page.wait("at('status').className === 'failed'")
     assert "cursor" in page.value("at('status').innerText")
     page.said.clear()
+
+
+def test_a_service_that_wants_a_token_is_asked_with_the_one_that_is_given(world: World, tmp_path: Path) -> None:
+    token = "reader-token-0001"
+    with (
+        search_service(world, Token("r", "reader", _digest(token))) as guarded,
+        browser(tmp_path / "profile") as page,
+    ):
+        page.open(f"http://127.0.0.1:{guarded.port}/#q=red&modality=image", "at('status').className === 'failed'")
+        page.press_mouse("document.querySelector('#status input')")
+        page.type(token)
+        page.press("Enter")
+        page.wait(f"{CARDS} === 12")
+        page.wait("document.querySelector('.picture img')?.naturalWidth > 0")
+        assert page.value("document.querySelector('.picture img').src.startsWith('blob:')")
+        assert token not in page.value("location.href + document.cookie + JSON.stringify(localStorage)")

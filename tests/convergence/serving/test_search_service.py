@@ -183,6 +183,17 @@ def test_an_item_that_is_not_there_is_404(service: Service) -> None:
     assert service.get(like="../../etc/passwd")[1]["error"]["code"] == "unknown_item"
 
 
+def test_an_image_that_the_store_lost_is_503_with_its_name(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.release(world.build(squares(world.objects, 3)))
+    with search_service(world) as service:
+        name = service.get(q="red", modality="image")[1]["results"][0]["object_sha256"]
+        next((tmp_path / "objects").rglob(name)).unlink()
+        status, answer = service.get(like="image-0")
+    assert (status, answer["error"]["code"]) == (503, "no_object")
+    assert name in answer["error"]["message"]
+
+
 def test_a_thumbnail_is_an_immutable_jpeg_under_its_hash(service: Service, world: World) -> None:
     address = service.get(q="red", modality="image")[1]["results"][0]["thumbnail"]
     status, content, headers = service.raw(address)
