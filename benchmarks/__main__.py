@@ -27,6 +27,7 @@ SECTIONS = (
     "score",
     "release",
     "drift",
+    "encoders",
 )
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 LIBRARIES = ("dagster", "polars", "deltalake", "pandera", "numpy", "confluent-kafka", "pyspark")
