@@ -28,6 +28,7 @@ SECTIONS = (
     "release",
     "drift",
     "search",
+    "encoders",
 )
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 LIBRARIES = ("dagster", "polars", "deltalake", "pandera", "numpy", "confluent-kafka", "pyspark")

@@ -4,9 +4,10 @@ Two ways are mixed: the class names' vectors weighted by their probability (ConS
 captions, and a ridge regression from features to captions. How, is chosen on the training images alone.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import cache
+from itertools import combinations_with_replacement, product
 from typing import Any, Self
 
 import numpy as np
@@ -15,9 +16,9 @@ from numpy.typing import NDArray
 from convergence.search.retrieval import ranks
 
 Matrix = NDArray[np.float64]
-PENALTIES = (0.03, 0.1, 0.3, 1.0)  # of the ridge, in units of a feature's variance
+PENALTIES = (1.0, 3.0, 10.0)  # of the ridge, in units of a feature's variance
 TEMPERATURES = (0.7, 1.0, 1.5)  # of the logits
-SHARES = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)  # of the ridge in the mix; the rest is ConSE's
+SHARES = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the ridge in the mix; the rest is ConSE's
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,28 @@ class Alignment:
             shares: of the ridge, to choose from; (0.0,) is ConSE alone, (1.0,) the ridge alone.
             seed: of the folds.
         """
-        wanted = np.repeat(np.arange(len(captions)), [len(vectors) for vectors in captions])
-        queries = np.concatenate(list(captions))
-        target = targets(captions)
-        fold = folds(len(features), seed)
-        parts = {
-            (penalty, temperature): _parts(features, logits, target, classes, fold, penalty, temperature)
-            for penalty, temperature in product(PENALTIES if max(shares) else PENALTIES[:1], TEMPERATURES)
-        }
+        queries, wanted = flat(captions)
+        target, fold = targets(captions), folds(len(features), seed)
 
-        def quality(choice: tuple[float, float, float]) -> float:
-            ridge, conse = parts[choice[:2]]
-            mixed = unit(choice[2] * ridge + (1 - choice[2]) * conse)
-            return float((1 / (1 + ranks(mixed, queries, wanted))).mean())
+        @cache
+        def ridge(unseen: frozenset[int], penalty: float) -> Matrix:
+            out = np.isin(fold, list(unseen))
+            weights, intercept = ridge_regression(features[~out], target[~out], penalty)
+            return unit(features[out] @ weights + intercept)
 
-        penalty, temperature, share = max(((*key, share) for key in parts for share in shares), key=quality)
+        @cache
+        def conse(unseen: frozenset[int], temperature: float) -> Matrix:
+            out, found = np.isin(fold, list(unseen)), _conse(logits, classes, temperature)
+            return unit(found[out] - found[~out].mean(0))
+
+        def quality(penalty: float, temperature: float, share: float) -> float:
+            scores = unseen_scores(
+                lambda out: unit(share * ridge(out, penalty) + (1 - share) * conse(out, temperature)),
+                queries, wanted, fold,
+            )  # fmt: skip
+            return float((1 / (1 + ranks(scores, wanted))).mean())
+
+        penalty, temperature, share = max(product(PENALTIES, TEMPERATURES, shares), key=lambda choice: quality(*choice))
         weights, intercept = ridge_regression(features, target, penalty)
         classes = np.asarray(classes, np.float64)
         centre = _conse(logits, classes, temperature).mean(0)
@@ -87,24 +95,61 @@ class Alignment:
 def out_of_fold(
     features: NDArray[Any], logits: NDArray[Any], captions: Sequence[NDArray[Any]], classes: NDArray[Any], *,
     shares: Sequence[float] = SHARES, seed: int = 1,
-) -> Matrix:  # fmt: skip
-    """The vector (n, d) of each image from the one of five alignments that has not seen it; arguments as `fit`."""
+) -> NDArray[np.float64]:  # fmt: skip
+    """Scores (m, n) of all images for all captions, each from an alignment that has seen neither of the two images.
+
+    It is what recall is measured on. Arguments as `Alignment.fit`; captions in the order of `flat`.
+    """
     fold = folds(len(features), seed)
-    found = np.empty((len(features), classes.shape[1]))
-    for k in np.unique(fold):
-        seen, unseen = np.flatnonzero(fold != k), fold == k
-        alignment = Alignment.fit(features[seen], logits[seen], [captions[i] for i in seen], classes, shares=shares)
-        found[unseen] = alignment.vectors(features[unseen], logits[unseen])
-    return found
+
+    def vectors(unseen: frozenset[int]) -> Matrix:
+        out = np.isin(fold, list(unseen))
+        own = [captions[i] for i in np.flatnonzero(~out).tolist()]
+        return Alignment.fit(features[~out], logits[~out], own, classes, shares=shares).vectors(
+            features[out], logits[out]
+        )
+
+    return unseen_scores(vectors, *flat(captions), fold)
+
+
+def unseen_scores(
+    vectors: Callable[[frozenset[int]], Matrix], queries: Matrix, wanted: NDArray[np.integer], fold: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Scores (m, n) of n images for m queries; for each pair of folds from a model that has seen neither.
+
+    Were an image embedded by a model that has only not seen this image, it could have been drawn towards the very
+    caption that is asked for, which is another image's: neighbours would win with what they were taught of the answer.
+
+    Args:
+        vectors: for two folds or one, the vectors of their images, in order, from a model fitted to the others.
+        queries: (m, d).
+        wanted: (m,), the image of each query.
+        fold: (n,), of each image.
+    """
+    scores = np.empty((len(queries), len(fold)))
+    for pair in combinations_with_replacement(np.unique(fold).tolist(), 2):
+        found = np.zeros((len(fold), queries.shape[1]))
+        found[np.isin(fold, pair)] = vectors(frozenset(pair))
+        for one, other in {pair, pair[::-1]}:
+            rows, columns = np.flatnonzero(fold[wanted] == one), np.flatnonzero(fold == other)
+            scores[np.ix_(rows, columns)] = queries[rows] @ found[columns].T
+    return scores
+
+
+def flat(captions: Sequence[NDArray[Any]]) -> tuple[Matrix, NDArray[np.intp]]:
+    """All captions (m, d) in order, and the image (m,) of each."""
+    return np.concatenate(list(captions)).astype(np.float64), np.repeat(
+        np.arange(len(captions)), list(map(len, captions))
+    )
 
 
 def ridge_regression(features: NDArray[Any], target: Matrix, penalty: float) -> tuple[Matrix, Matrix]:
-    """Weights (f, d) and intercept (d,) from features (n, f), standardised, to a centred target (n, d)."""
+    """Weights (f, d) and intercept (d,) from features (n, f), standardised, to a target (n, d)."""
     mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64) + 1e-6
     scaled = (features - mean) / deviation
     gram = scaled @ scaled.T / scaled.shape[1] + penalty * np.eye(len(scaled))
     weights = scaled.T / scaled.shape[1] @ np.linalg.solve(gram, target - target.mean(0)) / deviation[:, None]
-    return weights, -mean @ weights
+    return weights, target.mean(0) - mean @ weights
 
 
 def targets(captions: Sequence[NDArray[Any]]) -> Matrix:
@@ -126,15 +171,3 @@ def _conse(logits: NDArray[Any], classes: Matrix, temperature: float) -> Matrix:
     scaled = (logits - logits.max(axis=1, keepdims=True)) / temperature
     probabilities = np.exp(scaled, dtype=np.float64)
     return unit(probabilities / probabilities.sum(axis=1, keepdims=True) @ classes)
-
-
-def _parts(
-    features: NDArray[Any], logits: NDArray[Any], target: Matrix, classes: Matrix, fold: NDArray[np.intp],
-    penalty: float, temperature: float,
-) -> tuple[Matrix, Matrix]:  # fmt: skip
-    """Both ways' vectors of each image, from the folds that have not seen it."""
-    ridge, conse = np.empty_like(target), _conse(logits, classes, temperature)
-    for k in np.unique(fold):
-        weights, intercept = ridge_regression(features[fold != k], target[fold != k], penalty)
-        ridge[fold == k] = features[fold == k] @ weights + intercept
-    return unit(ridge), unit(conse - conse.mean(0))

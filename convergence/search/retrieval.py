@@ -17,18 +17,14 @@ class Recall:
     high: float
 
 
-def ranks(
-    vectors: NDArray[np.floating], queries: NDArray[np.floating], wanted: NDArray[np.integer]
-) -> NDArray[np.intp]:
-    """The rank of each query's item, from 0, by inner product; among equals it is the last.
+def ranks(scores: NDArray[np.floating], wanted: NDArray[np.integer]) -> NDArray[np.intp]:
+    """The rank of each query's item, from 0; among equals it is the last.
 
     Args:
-        vectors: (n, d), of the items.
-        queries: (m, d).
+        scores: (m, n), of n items for m queries.
         wanted: (m,), the item of each query.
     """
-    scores = queries @ vectors.T
-    own = scores[np.arange(len(queries)), wanted][:, None]
+    own = scores[np.arange(len(scores)), wanted][:, None]
     return (scores >= own).sum(axis=1) - 1
 
 
