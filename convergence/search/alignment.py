@@ -2,12 +2,15 @@
 
 Two ways are mixed: the class names' vectors weighted by their probability (ConSE, Norouzi et al. 2014), which needs no
 captions, and a ridge regression from features to captions. How, is chosen on the training images alone.
+
+MiniLM has itself read captions of COCO in its training: what is measured on COCO's captions is new to the image's side,
+not to the text's.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import combinations_with_replacement, product
+from itertools import combinations, product
 from typing import Any, Self
 
 import numpy as np
@@ -94,13 +97,13 @@ class Alignment:
 
 def out_of_fold(
     features: NDArray[Any], logits: NDArray[Any], captions: Sequence[NDArray[Any]], classes: NDArray[Any], *,
-    shares: Sequence[float] = SHARES, seed: int = 1,
+    shares: Sequence[float] = SHARES, seed: int = 1, count: int = 10,
 ) -> NDArray[np.float64]:  # fmt: skip
     """Scores (m, n) of all images for all captions, each from an alignment that has seen neither of the two images.
 
-    It is what recall is measured on. Arguments as `Alignment.fit`; captions in the order of `flat`.
+    It is what recall is measured on. Arguments as `Alignment.fit`, and how many folds; captions in the order of `flat`.
     """
-    fold = folds(len(features), seed)
+    fold = folds(len(features), seed, count)
 
     def vectors(unseen: frozenset[int]) -> Matrix:
         out = np.isin(fold, list(unseen))
@@ -115,23 +118,25 @@ def out_of_fold(
 def unseen_scores(
     vectors: Callable[[frozenset[int]], Matrix], queries: Matrix, wanted: NDArray[np.integer], fold: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """Scores (m, n) of n images for m queries; for each pair of folds from a model that has seen neither.
+    """Scores (m, n) of n images for m queries, each by a model that has seen neither of the two images.
 
     Were an image embedded by a model that has only not seen this image, it could have been drawn towards the very
     caption that is asked for, which is another image's: neighbours would win with what they were taught of the answer.
+    Each model leaves out two folds, also where both images are of one, so that none comes from a better taught model.
 
     Args:
-        vectors: for two folds or one, the vectors of their images, in order, from a model fitted to the others.
+        vectors: for two folds, the vectors of their images, in order, from a model fitted to the others.
         queries: (m, d).
         wanted: (m,), the image of each query.
-        fold: (n,), of each image.
+        fold: (n,), of each image, from 0 without gaps.
     """
-    scores = np.empty((len(queries), len(fold)))
-    for pair in combinations_with_replacement(np.unique(fold).tolist(), 2):
+    scores, count = np.empty((len(queries), len(fold))), int(fold.max()) + 1
+    for pair in combinations(range(count), 2):
         found = np.zeros((len(fold), queries.shape[1]))
         found[np.isin(fold, pair)] = vectors(frozenset(pair))
-        for one, other in {pair, pair[::-1]}:
-            rows, columns = np.flatnonzero(fold[wanted] == one), np.flatnonzero(fold == other)
+        for asked, other in (pair, pair[::-1]):
+            rows = np.flatnonzero(fold[wanted] == asked)
+            columns = np.flatnonzero((fold == other) | ((fold == asked) & (other == (asked + 1) % count)))
             scores[np.ix_(rows, columns)] = queries[rows] @ found[columns].T
     return scores
 
@@ -157,9 +162,9 @@ def targets(captions: Sequence[NDArray[Any]]) -> Matrix:
     return unit(np.stack([vectors.mean(axis=0, dtype=np.float64) for vectors in captions]))
 
 
-def folds(count: int, seed: int) -> NDArray[np.intp]:
-    """Which of five folds each image is in."""
-    return np.random.default_rng(seed).permutation(count) % 5
+def folds(images: int, seed: int, count: int = 5) -> NDArray[np.intp]:
+    """Which fold each image is in."""
+    return np.random.default_rng(seed).permutation(images) % count
 
 
 def unit(vectors: Matrix) -> Matrix:

@@ -69,6 +69,11 @@ def class_names() -> tuple[str, ...]:
     return tuple(EfficientNet_B0_Weights.DEFAULT.meta["categories"])
 
 
+def class_texts() -> list[str]:
+    """Each class in words like a caption's: what the text encoder is asked for its vector."""
+    return [f"a photo of a {name}" for name in class_names()]
+
+
 def weights_sha256() -> str:
     """The hash of the weights' file, in hex."""
     return sha256(_weights().read_bytes()).hexdigest()

@@ -43,7 +43,7 @@ def test_ridge_regression_is_what_scikit_learn_finds() -> None:
 
 @pytest.mark.parametrize("logits", [LOGITS, NOISE], ids=["classes that tell", "classes that do not"])
 def test_images_of_other_folds_are_found_by_their_captions(logits: np.ndarray) -> None:
-    found = out_of_fold(FEATURES, logits, CAPTIONS, CLASSES, shares=(0.5, 0.8))
+    found = out_of_fold(FEATURES, logits, CAPTIONS, CLASSES, shares=(0.5, 0.8), count=5)
     wanted = np.repeat(np.arange(N), 2)
     assert np.median(ranks(found, wanted)) < 5
 
@@ -52,6 +52,15 @@ def test_the_mix_is_chosen_for_what_tells_more() -> None:
     nothing = RNG.normal(size=FEATURES.shape).astype(np.float32)
     assert Alignment.fit(FEATURES, NOISE, CAPTIONS, CLASSES).share >= 0.8
     assert Alignment.fit(nothing, LOGITS, CAPTIONS, CLASSES).share <= 0.2
+
+
+def test_features_that_tell_nothing_find_nothing() -> None:
+    nothing = RNG.normal(size=(4 * N, F)).astype(np.float32)
+    captions = [unit(RNG.normal(size=(2, D))) for _ in nothing]
+    logits = RNG.normal(size=(4 * N, C)).astype(np.float32)
+    scores = out_of_fold(nothing, logits, captions, CLASSES, shares=(0.8,), count=5)
+    found = ranks(scores, flat(captions)[1])
+    assert 0.45 < found.mean() / len(captions) < 0.55
 
 
 def test_what_a_caption_says_has_no_part_in_the_scores_it_is_given() -> None:
@@ -65,8 +74,8 @@ def test_what_a_caption_says_has_no_part_in_the_scores_it_is_given() -> None:
         return FEATURES[out] @ weights + intercept
 
     fold = folds(N, 1)
-    first = out_of_fold(FEATURES, LOGITS, CAPTIONS, CLASSES, shares=(0.5,))
-    second = out_of_fold(FEATURES, LOGITS, changed, CLASSES, shares=(0.5,))
+    first = out_of_fold(FEATURES, LOGITS, CAPTIONS, CLASSES, shares=(0.5,), count=5)
+    second = out_of_fold(FEATURES, LOGITS, changed, CLASSES, shares=(0.5,), count=5)
     kept = fold == fold[7]  # images of the fold of the one whose captions changed: no model of theirs has seen it
     asked = np.repeat(fold != fold[7], 2)
     assert (first[np.ix_(asked, kept)] == second[np.ix_(asked, kept)]).all()
