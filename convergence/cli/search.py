@@ -11,7 +11,7 @@ import click
 
 from convergence.errors import IndexMissing
 from convergence.search.items import MODALITIES
-from convergence.search.use_case import SearchedUseCase, encoders_named
+from convergence.search.use_case import SearchedUseCase
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -102,12 +102,13 @@ def open_searcher(use_case: SearchedUseCase, lake: "Lake", home: Path, version: 
 
     Raises IndexMissing: there is no such snapshot; EncoderMismatch: its encoders are not in the lake.
     """
+    from convergence.search.kept_encoders import kept
     from convergence.search.searching import Searcher
 
     snapshot = _snapshots(use_case, home).opened(version)
     try:
-        digests = snapshot.about.get("encoders", {}).values()
-        return Searcher.of(snapshot, encoders_named(lake, use_case.encoders, set(digests)))
+        named = snapshot.about.get("encoders", {})
+        return Searcher.of(snapshot, {name: kept(lake.store, digest) for name, digest in named.items()})
     except BaseException:
         snapshot.close()
         raise

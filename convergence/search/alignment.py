@@ -16,7 +16,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from convergence.search.retrieval import ranks
+from convergence.search.judgements import ranks
 
 Matrix = NDArray[np.float64]
 PENALTIES = (1.0, 3.0, 10.0)  # of the ridge, in units of a feature's variance

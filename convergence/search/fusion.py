@@ -11,6 +11,8 @@ from typing import Any
 
 from convergence.errors import SearchError
 
+POOL = 200  # best of each ranking: what is fused
+
 
 @dataclass(frozen=True)
 class Fused:

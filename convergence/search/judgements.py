@@ -42,11 +42,20 @@ def places(
             raise ModelError("a judged query has no right answer in the corpus; leave it out, or add the item")
         candidates = np.ones(len(row), np.bool_)
         candidates[np.asarray(left_out, np.int64)] = False
-        before = [
-            ((row > row[i]) | ((row == row[i]) & (columns < i)))[candidates].sum() for i in right
-        ]
+        before = [((row > row[i]) | ((row == row[i]) & (columns < i)))[candidates].sum() for i in right]
         found.append(np.sort(np.asarray(before, np.int64)) + 1)
     return found
+
+
+def ranks(scores: Floats, wanted: NDArray[np.integer]) -> NDArray[np.intp]:
+    """The rank of each query's one item, from 0; among equals it is the last.
+
+    Args:
+        scores: (m, n), of n items for m queries.
+        wanted: (m,), the item of each query.
+    """
+    own = scores[np.arange(len(scores)), wanted][:, None]
+    return (scores >= own).sum(axis=1) - 1
 
 
 def measured(found: Sequence[NDArray[np.int64]]) -> pl.DataFrame:

@@ -11,10 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convergence.errors import ModelError
-from convergence.search.fusion import Fusion
+from convergence.search.fusion import POOL, Fusion
 from convergence.search.judgements import measured, places
 
-POOL = 200  # of each ranking: what a search fuses
 SHARES = tuple(round(0.05 * n, 2) for n in range(21))  # of the sparse ranking
 _LEARNED_BY = "mrr"
 
@@ -37,18 +36,20 @@ class Judged:
 
 def fused(judged: Judged, fusion: Fusion, pool: int = POOL) -> Floats:
     """(q, n) fused scores as a search gives them: of the best `pool` of each ranking; what is in neither is last."""
-    found = np.full(judged.dense.shape, -np.inf)
-    parts = ((judged.dense, fusion.dense_weight, fusion.dense_scale, -np.inf),
-             (judged.sparse, fusion.sparse_weight, fusion.sparse_scale, 0.0))  # fmt: skip
-    for q in range(len(found)):
+    queries, items = judged.dense.shape
+    found = np.full((queries, items), -np.inf)
+    parts = (
+        (judged.dense, fusion.dense_weight, fusion.dense_scale, -np.inf),
+        (judged.sparse, fusion.sparse_weight, fusion.sparse_scale, 0.0),
+    )
+    for q in range(queries):
         out = np.asarray(judged.without[q], np.int64)
-        total, seen = np.zeros(found.shape[1]), np.zeros(found.shape[1], np.bool_)
+        total, seen = np.zeros(items), np.zeros(items, np.bool_)
         for scores, weight, (mean, deviation), nothing in parts:
-            row = scores[q].copy()
+            row = np.array(scores[q], np.float64)
             row[out] = -np.inf
             listed = _best(row, pool, nothing)
-            lowest = row[listed].min() if listed.size else 0.0
-            values = np.full(len(row), lowest)
+            values = np.full(items, row[listed].min() if listed.size else 0.0)
             values[listed] = row[listed]
             total += weight * (values - mean) / deviation
             seen[listed] = True
@@ -56,7 +57,9 @@ def fused(judged: Judged, fusion: Fusion, pool: int = POOL) -> Floats:
     return found
 
 
-def learn(sets: Mapping[str, Judged], *, shares: Sequence[float] = SHARES) -> tuple[Fusion, dict[str, dict[str, float]]]:
+def learn(
+    sets: Mapping[str, Judged], *, shares: Sequence[float] = SHARES
+) -> tuple[Fusion, dict[str, dict[str, float]]]:
     """The fusion of one modality from its judged sets, and what each share of the sparse ranking gave on each set.
 
     A share is admitted if on no set it is worse than the set's better ranking, counting one standard error of the

@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from convergence.errors import EncoderMismatch, SearchError
+from convergence.search import composition
 from convergence.search.backends import Where
 from convergence.search.encoders import StoredEncoder, opened
-from convergence.search.fusion import Fusion
+from convergence.search.fusion import POOL, Fusion
 from convergence.search.items import Item
 from convergence.search.matching import matched_words
 from convergence.search.query import Found, Query, Result
 from convergence.search.snapshots import Snapshot
-from convergence.search.sparse import Bm25
-
-POOL = 200  # best of each list of each modality; no page reaches further
+from convergence.search.sparse import Bm25, SparseVector
 
 
 class _Ranked(NamedTuple):
@@ -39,7 +38,7 @@ class Searcher:
     Args:
         snapshot: whose `about["encoders"]` names the digest of each role's encoder.
         encoders: by role.
-        fusions: by modality.
+        fusions: by ranker, see `composition.ranker`: one for each modality, at least.
         terms: what words became terms by, by modality.
 
     Raises:
@@ -155,9 +154,10 @@ class Searcher:
         return made[graph.digest]
 
     def _ranked(self, modality: str, query: Query, where: Where, vector: list[float]) -> list[_Ranked]:
-        index, fusion = self.snapshot.indexes[modality], self._fusions[modality]
+        index = self.snapshot.indexes[modality]
+        fusion = self._fusions[composition.ranker(modality, query.words, self._fusions)]
         near = index.dense(vector, POOL, where)
-        said = None if query.image else index.sparse(*self._terms[modality].query(query.words), POOL, where)
+        said = None if query.image else index.sparse(*self._words(modality, query), POOL, where)
         payloads = {hit.item_id: hit.payload for hit in [*near, *(said or [])]}
         scores = [None if hits is None else {hit.item_id: hit.score for hit in hits} for hits in (near, said)]
         return [
@@ -168,9 +168,12 @@ class Searcher:
             for one in fusion.fused(*scores)
         ]
 
+    def _words(self, modality: str, query: Query) -> SparseVector:
+        return self._terms[modality].query(query.code or composition.words_of_query(query.words))
+
     def _result(self, one: _Ranked, query: Query) -> Result:
-        item = Item.from_payload(one.payload)
-        bm25 = self._terms[one.modality]
-        matched = () if query.image else matched_words(bm25.query(query.words).indices, item.words, bm25)
+        item, bm25 = Item.from_payload(one.payload), self._terms[one.modality]
+        asked = () if query.image else self._words(one.modality, query).indices
+        matched = matched_words(asked, item.words, bm25) if asked else ()
         parts = (-one.least, -one.below, one.dense, one.sparse)
         return Result(one.item_id, one.modality, *parts, item, matched)

@@ -154,6 +154,13 @@ class Snapshots:
                     raise
         return None
 
+    def about(self, version: str) -> dict[str, Any]:
+        """The index.json of a snapshot. Raises IndexMissing where it is not on disk."""
+        try:
+            return json.loads((self._place(version) / ABOUT).read_text())
+        except FileNotFoundError:
+            raise IndexMissing(f"index version {version[:12]} is not on disk: build it again") from None
+
     def versions(self) -> list[str]:
         """The versions on disk, by name."""
         return sorted(path.parent.name for path in self.root.glob(f"[!.]*/{ABOUT}"))

@@ -20,9 +20,7 @@ DAYS = (LAST_DAY - FIRST_DAY).days + 1
 DAILY = daily(FIRST_DAY, LAST_DAY)
 
 FOLDER = "semantic_search"
-IMAGES, PYTHON, JAVA = (
-    f"{FOLDER}/{name}.parquet" for name in ("coco_index", "cosqa_code_corpus", "concode_java_dev")
-)
+IMAGES, PYTHON, JAVA = (f"{FOLDER}/{name}.parquet" for name in ("coco_index", "cosqa_code_corpus", "concode_java_dev"))
 ORIGIN = "published: COCO images and captions (sample), CoSQA Python functions, CONCODE Java methods; on a replay clock"
 SIMULATED = "SIMULATED HERE: drawn shapes with captions, small functions, seed 0"
 _COLUMNS = ("time", "item_id", "modality", "title", "text", "code", "language", "object_uri", "object_sha256",
@@ -39,7 +37,7 @@ def history(data: Path | None) -> tuple[pl.LazyFrame, str]:
         return pl.concat([f.select(_COLUMNS) for f in found]).sort("time", maintain_order=True), ORIGIN
     from convergence.arrivals.simulators.search import simulate
 
-    return simulate(start=FIRST_DAY, days=DAYS).select(_COLUMNS).lazy(), SIMULATED
+    return simulate().select(_COLUMNS).lazy(), SIMULATED
 
 
 def _dealt(rows: pl.LazyFrame, hour: int) -> pl.LazyFrame:

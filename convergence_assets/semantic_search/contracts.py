@@ -62,7 +62,7 @@ class RawItem(_Described):
     source: str = pa.Field(description="Partition of the topic that the message came from")
     offset: int = pa.Field(ge=0, description="Position of the message in its source")
 
-    class Config(StrictColumns):
+    class Config(Event.Config):
         """Columns are as declared."""
 
 
@@ -76,7 +76,7 @@ class SearchItem(_Described):
         metadata={"from": [f"raw_items.{name}" for name in CONTENT]},
     )
 
-    class Config(StrictColumns):
+    class Config(Event.Config):
         """Columns are as declared."""
 
 
@@ -93,7 +93,7 @@ class SearchImage(Event):
     height: int = pa.Field(gt=0, description="Height, turned upright", metadata={"unit": "pixels"})
     bytes: int = pa.Field(gt=0, description="Size of the file", metadata={"unit": "bytes"})
 
-    class Config(StrictColumns):
+    class Config(Event.Config):
         """Columns are as declared."""
 
         metadata = {"rows_of": "search_items"}
@@ -118,5 +118,5 @@ class Embedding(Event):
         squares = pl.col("vector").list.eval(pl.element().cast(pl.Float64) ** 2).list.sum()
         return data.lazyframe.select((squares - 1).abs() < 1e-3)
 
-    class Config(StrictColumns):
+    class Config(Event.Config):
         """Columns are as declared."""

@@ -2,17 +2,36 @@
 
 import dagster as dg
 
+from asset_checks.gate import gate_check
 from asset_checks.personal_data import personal_data_check
-from convergence_assets.semantic_search import embeddings, encoders, images, items, judged
+from convergence.search.use_case import SearchedUseCase
+from convergence_assets.semantic_search import (
+    embeddings,
+    encoders,
+    evaluation,
+    images,
+    index,
+    items,
+    judged,
+    release,
+    training,
+)
 from convergence_assets.semantic_search.arrivals import TOPIC, items_topic, raw_items
 
-__all__ = ["TOPIC", "defs"]
+__all__ = ["SEARCHED", "TOPIC", "defs"]
+
+SEARCHED = SearchedUseCase(index.USE_CASE)
 
 defs = dg.Definitions(
     assets=[
         items_topic,
         raw_items,
-        *dg.load_assets_from_modules([items, images, judged, encoders, embeddings]),
+        *dg.load_assets_from_modules([items, images, judged, encoders, embeddings, training, evaluation]),
+        *dg.load_assets_from_modules([index, release]),
     ],
-    asset_checks=[personal_data_check(items.search_items)],
+    asset_checks=[
+        personal_data_check(items.search_items),
+        evaluation.fusion_helps,
+        gate_check(release.search_releases),
+    ],
 )

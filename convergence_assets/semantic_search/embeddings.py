@@ -4,6 +4,7 @@ A vector depends on content and encoder alone. So one that this table holds alre
 spares the work and cannot change the result, and a run of unchanged items encodes nothing.
 """
 
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -27,10 +28,10 @@ from resources.lineage import using
 
 Rows = Sequence[dict[str, Any]]
 Encode = Callable[[Rows], NDArray[np.float32]]
-Words = Callable[[dict[str, Any], list[float]], str]
+Words = Callable[[dict[str, Any]], str]
 
 _SEEN = 5  # classes that an image is also found by the names of
-_FROM = {"key_prefix": "semantic_search"}
+_FROM: dict[str, Any] = {"key_prefix": "semantic_search"}
 _ASSET: dict[str, Any] = {"contract": Embedding, "partitions_def": DAILY, "code_version": "1",
                           "kinds": {"deltalake", "qdrant"}, "tags": {"layer": "embedding"}, **OWNED}  # fmt: skip
 
@@ -46,7 +47,7 @@ def embedded(
         graph: digest of the graph that encodes them.
         known: Embedding rows of any days; the vectors of equal content by the same graph are taken from them.
         encode: unit vectors (n, d) of items.
-        words: what the sparse vector is made of, of an item and its vector.
+        words: what an item's sparse vector is made of.
     """
     held = known.filter(pl.col("encoder") == graph).unique("content_hash", maintain_order=True)
     new = items.join(held, on="content_hash", how="anti").unique("content_hash", maintain_order=True)
@@ -55,7 +56,7 @@ def embedded(
     vectors = pl.concat([held.select("content_hash", "vector"), fresh])
     rows = items.join(vectors, on="content_hash", how="left", maintain_order="left")
     terms = composition.TERMS[modality]
-    weights = [terms.document(words(row, row["vector"])) for row in rows.to_dicts()]
+    weights = [terms.document(words(row)) for row in items.to_dicts()]
     rows = rows.with_columns(
         pl.Series("sparse_indices", [w.indices for w in weights], pl.List(pl.Int64)),
         pl.Series("sparse_values", [w.values for w in weights], pl.List(pl.Float32)),
@@ -98,9 +99,7 @@ def _of_words(modality: str, description: str) -> dg.AssetsDefinition:
         description=description,
         **_ASSET,
     )  # fmt: skip
-    def embeddings(
-        context: dg.AssetExecutionContext, search_items: pl.LazyFrame, encoder: pl.LazyFrame
-    ) -> Described:
+    def embeddings(context: dg.AssetExecutionContext, search_items: pl.LazyFrame, encoder: pl.LazyFrame) -> Described:
         stored = encoder_of(encoder)
         model = opened(stored)
         items = search_items.filter(pl.col("modality") == modality).sort("event_time", "item_id").collect()
@@ -109,9 +108,7 @@ def _of_words(modality: str, description: str) -> dg.AssetsDefinition:
         def encode(rows: Rows) -> NDArray[np.float32]:
             return model.encode_documents([composition.content(row) for row in rows])
 
-        rows, new = embedded(
-            items, modality, stored.document.digest, known, encode, lambda row, _: composition.words(row)
-        )
+        rows, new = embedded(items, modality, stored.document.digest, known, encode, composition.words)
         return _of_day(context, rows, new, model)
 
     return embeddings
@@ -133,40 +130,44 @@ and code, identifiers split. Equal content by the same encoder is encoded once."
 
 
 @lake_asset(
-    ins={"search_images": dg.AssetIn(**_FROM), "image_encoder": dg.AssetIn(**_FROM)},
+    ins={
+        "search_images": dg.AssetIn(**_FROM),
+        "image_encoder": dg.AssetIn(**_FROM),
+        "image_features": using(("logits",), **_FROM),
+    },
     required_resource_keys={"objects"},
     **_ASSET,
 )
 def image_embeddings(
-    context: dg.AssetExecutionContext, search_images: pl.LazyFrame, image_encoder: pl.LazyFrame
+    context: dg.AssetExecutionContext,
+    search_images: pl.LazyFrame,
+    image_encoder: pl.LazyFrame,
+    image_features: pl.LazyFrame,
 ) -> Described:
     """Vectors of the images, dense and sparse.
 
     Grain: image. Dense by the image encoder, on pixels from the decoder's child process, in the space of its queries;
-    sparse by BM25 of the names of the classes whose vectors are nearest. Equal bytes by the same encoder are encoded
+    sparse by BM25 of the names of the classes that the backbone sees first. Equal bytes by the same encoder are encoded
     once.
     """
-    import json
-
     from convergence.search.image_backbone import class_names
 
-    stored, objects = encoder_of(image_encoder), context.resources.objects
-    model, names = opened(stored), class_names()
-    classes = model.encode_queries(names)
-    images = search_images.sort("event_time", "item_id").collect().with_columns(content_hash="sha256")
-    known = _known(context, images["content_hash"])
+    stored, objects, names = encoder_of(image_encoder), context.resources.objects, class_names()
+    model = opened(stored)
+    seen = image_features.select("event_date", "item_id", "logits")
+    rows = search_images.join(seen, on=["event_date", "item_id"], how="inner").sort("event_time", "item_id").collect()
+    images = rows.with_columns(content_hash="sha256", language=pl.lit(None, pl.String))
 
-    def encode(rows: Rows) -> NDArray[np.float32]:
+    def encode(wanted: Rows) -> NDArray[np.float32]:
         settings = json.loads(stored.document.settings)
         with objects.decoder() as decoder:
-            pixels = [decoder.pixels(objects.store.get(row["sha256"]), **settings) for row in rows]
+            pixels = [decoder.pixels(objects.store.get(row["sha256"]), **settings) for row in wanted]
         return model.encode_documents(pixels)
 
-    def words(_: dict[str, Any], vector: list[float]) -> str:
-        nearest = np.argsort(-(classes @ np.asarray(vector, np.float32)), kind="stable")[:_SEEN]
-        return " ".join(names[i] for i in nearest)
+    def words(row: dict[str, Any]) -> str:
+        first = np.argsort(-np.asarray(row["logits"]), kind="stable")[:_SEEN]
+        return " ".join(names[i] for i in first)
 
-    rows, new = embedded(
-        images.with_columns(language=pl.lit(None, pl.String)), "image", stored.document.digest, known, encode, words
-    )
-    return _of_day(context, rows, new, model)
+    known = _known(context, images["content_hash"])
+    made, new = embedded(images, "image", stored.document.digest, known, encode, words)
+    return _of_day(context, made, new, model)

@@ -5,6 +5,8 @@ embeddings of its modality stale, and nothing else.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
 from typing import Any, Literal
 
 import dagster as dg
@@ -57,7 +59,7 @@ class SearchEncoder(pa.DataFrameModel):
 class ImageEncoder(SearchEncoder):
     """The encoder of images, whose alignment was learned from features and captions."""
 
-    class Config(StrictColumns):
+    class Config(SearchEncoder.Config):
         """Columns are as declared."""
 
         metadata = {"from": ["image_features.*", "search_items.text", "text_encoder.digest"]}
@@ -80,6 +82,14 @@ def _said(rows: pl.DataFrame) -> dict[str, Any]:
     return {k: row[k] for k in kept} | {"size_mb": size} | ({"fidelity": f} if (f := row["fidelity"]) else {})
 
 
+@lru_cache(maxsize=1)
+def _text_model(checkpoint: str, precision: Literal["fp32", "int8"]) -> StoredEncoder:
+    """A model of texts; exporting it takes a minute, and by default texts and functions have the same."""
+    from convergence.search.checkpoints import exported
+
+    return exported(checkpoint, role="text", precision=precision, max_tokens=MAX_TOKENS)
+
+
 def _of_checkpoint(role: Literal["text", "code"]) -> dg.AssetsDefinition:
     """An asset that is the encoder of the configured checkpoint of a role."""
 
@@ -98,11 +108,8 @@ far int8 is from fp32 are in the row. Materialize it again after a change: embed
         **MODELS,
     )
     def encoder(context: dg.AssetExecutionContext) -> Described:
-        from convergence.search.checkpoints import exported
-
         wanted = context.resources.checkpoints
-        checkpoint = getattr(wanted, role)
-        made = exported(checkpoint, role=role, precision=wanted.precision, max_tokens=MAX_TOKENS)
+        made = replace(_text_model(getattr(wanted, role), wanted.precision), role=role)
         context.log.info(f"{role}: {made.name} of {made.source}, {made.precision}, digest {made.digest[:12]}")
         return Described(row_of(made), origins=[f"weights: {made.source}"])
 
@@ -114,7 +121,7 @@ text_encoder, code_encoder = _of_checkpoint("text"), _of_checkpoint("code")
 
 def class_vectors(text: StoredEncoder) -> NDArray[np.float32]:
     """(1000, d): the names of the backbone's classes in the space of the text encoder."""
-    return opened(text).encode_queries(image_backbone.class_names())
+    return opened(text).encode_queries(image_backbone.class_texts())
 
 
 def caption_vectors(text: StoredEncoder, captions: Sequence[Sequence[str]]) -> list[NDArray[np.float32]]:

@@ -17,7 +17,6 @@ from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.lake.tables import Lake
 from convergence.markdown import table
 from convergence.search import composition, ranking
-from convergence.search.corpus import Corpus
 from convergence.search.fusion import Fusion
 from convergence.search.judgements import MEASURES, interval, measured, places
 from convergence.search.ranking import Judged
@@ -27,7 +26,6 @@ from convergence_assets.semantic_search.training import (
     HISTOGRAM,
     RIDGE,
     World,
-    as_unseen,
     by_set,
     world_ins,
 )
@@ -67,7 +65,7 @@ class SearchQuality(pa.DataFrameModel):
         metadata = {"from": ["search_rankers.fusion", "judged_queries.*", "*"]}
 
 
-def quality(world: World, rankers: Mapping[str, Fusion], queries: pl.DataFrame, unseen: pl.DataFrame) -> pl.DataFrame:
+def quality(world: World, rankers: Mapping[str, Fusion], queries: pl.DataFrame) -> pl.DataFrame:
     """SearchQuality rows: on the test half each part and the fusion, on all queries each part and the baselines."""
     rows = []
     for ranker, fusion in rankers.items():
@@ -79,7 +77,7 @@ def quality(world: World, rankers: Mapping[str, Fusion], queries: pl.DataFrame, 
         judged = world.judged(part)
         rows += [_row(str(name), c, "all", part, judged, getattr(judged, c)) for c in _PARTS]
         if (part["modality"] == "image").all():
-            for candidate, baseline in _baselines(world, part, unseen).items():
+            for candidate, baseline in _baselines(world, part).items():
                 rows.append(_row(str(name), candidate, "all", part, baseline, baseline.dense))
     return pl.DataFrame(rows, schema=schema_of(SearchQuality)).sort("query_set", "split", "candidate")
 
@@ -88,23 +86,10 @@ def _alone(fusion: Fusion, share: float) -> Fusion:
     return Fusion(1 - share, share, fusion.dense_scale, fusion.sparse_scale, fusion.calibration)
 
 
-def _baselines(world: World, queries: pl.DataFrame, unseen: pl.DataFrame) -> dict[str, Judged]:
+def _baselines(world: World, queries: pl.DataFrame) -> dict[str, Judged]:
     """Other ways into the space of the text encoder, and chance."""
-    here = world.corpora["image"]
-    found = {}
-    for candidate in (CLASSES, RIDGE, HISTOGRAM):
-        points = pl.DataFrame(
-            {
-                "item_id": here.item_ids,
-                "language": pl.Series(here.languages, dtype=pl.String),
-                "vector": here.vectors.tolist(),
-                "sparse_indices": [list(t.indices) for t in here.terms],
-                "sparse_values": [list(t.values) for t in here.terms],
-            }
-        )
-        points = as_unseen(points, unseen, candidate)
-        if points.height == len(here.item_ids):
-            found[candidate] = world.judged(queries, Corpus.of(points))
+    there = set(world.unseen["candidate"].unique())
+    found = {c: world.judged(queries, c) for c in (CLASSES, RIDGE, HISTOGRAM) if c in there}
     judged = world.judged(queries)
     chance = np.random.default_rng(0).random(judged.dense.shape)
     return {**found, RANDOM: Judged(chance, chance, judged.relevant, judged.without)}
@@ -163,9 +148,7 @@ def search_quality(
     points = {"text": text_embeddings, "code": code_embeddings, "image": image_embeddings}
     encoders = {"text": text_encoder, "code": code_encoder, "image": image_encoder}
     rankers = fusions_of(search_rankers.collect())
-    return quality(
-        World.of(points, encoders, image_out_of_fold), rankers, judged_queries.collect(), image_out_of_fold.collect()
-    )
+    return quality(World.of(points, encoders, image_out_of_fold), rankers, judged_queries.collect())
 
 
 def fusions_of(rankers: pl.DataFrame) -> dict[str, Fusion]:

@@ -8,7 +8,7 @@ import pandera.polars as pa
 import polars as pl
 from numpy.typing import NDArray
 
-from convergence.lake.contracts import StrictColumns, schema_of
+from convergence.lake.contracts import schema_of
 from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import Event
 from convergence_assets.semantic_search.items import OWNED
@@ -30,7 +30,7 @@ class ImageFeatures(Event):
         description="Share of each of 512 colours: the baseline", metadata={"from": ["search_images.sha256"]}
     )
 
-    class Config(StrictColumns):
+    class Config(Event.Config):
         """Columns are as declared."""
 
 
@@ -42,9 +42,9 @@ def colours(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def labelled(features: pl.LazyFrame, items: pl.LazyFrame) -> pl.DataFrame:
-    """Features of the images that have captions, with their `captions`, in the order of their ids."""
+    """Features of the images that have captions, with their `captions` and `caption_ids`, in the order of ids."""
     captions = items.filter(pl.col("parent_id").is_not_null()).sort("item_id")
-    texts = captions.group_by("parent_id").agg(captions=pl.col("text"))
+    texts = captions.group_by("parent_id").agg(captions=pl.col("text"), caption_ids=pl.col("item_id"))
     found = features.join(texts, left_on="item_id", right_on="parent_id", how="inner")
     return found.sort("item_id").unique("item_id", keep="last", maintain_order=True).collect()
 

@@ -48,9 +48,7 @@ def search_items(raw_items: pl.LazyFrame) -> pl.LazyFrame:
     return item_rows(raw_items)
 
 
-def taken_in(
-    items: pl.DataFrame, take: Callable[[str, str | None], Taken]
-) -> tuple[pl.DataFrame, pl.DataFrame, int]:
+def taken_in(items: pl.DataFrame, take: Callable[[str, str | None], Taken]) -> tuple[pl.DataFrame, pl.DataFrame, int]:
     """SearchImage rows of image items, rows to set aside with the reason, and how many images were new."""
     kept, refused, new = [], [], 0
     for item in items.iter_rows(named=True):
@@ -78,9 +76,10 @@ def search_images(context: dg.AssetExecutionContext, search_items: pl.LazyFrame)
     waits in semantic_search/search_images_rejected with the reason.
     """
     objects = context.resources.objects
+    fetcher = objects.fetcher
     items = search_items.filter(pl.col("modality") == "image").sort("event_time", "item_id").collect()
     with objects.decoder() as decoder:
-        rows, set_aside, new = taken_in(items, lambda *of: take_in(*of, objects.fetcher, objects.store, decoder))
+        rows, set_aside, new = taken_in(items, lambda uri, name: take_in(uri, name, fetcher, objects.store, decoder))
     context.log.info(f"{rows.height} images, {new} new in {objects.name}, {set_aside.height} set aside")
     days = {str(day): {"object_store": objects.name} for day in rows["event_date"].unique()}
     return Described(rows, days, set_aside=set_aside)

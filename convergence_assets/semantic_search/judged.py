@@ -63,7 +63,7 @@ def of_captions(messages: pl.DataFrame) -> pl.DataFrame:
     """JudgedQuery rows of captions: every caption finds its image; the first of an image finds the others of it."""
     captions = messages.filter(pl.col("parent_id").is_not_null()).sort("item_id")
     images = captions.select(
-        query_set=pl.lit("images"), query_id=pl.format("{}-image", "item_id"), query="text", modality=pl.lit("image"),
+        query_set=pl.lit("images"), query_id=image_query("item_id"), query="text", modality=pl.lit("image"),
         language=_any(),
         relevant=pl.concat_list("parent_id"), without=_none(), cluster="parent_id",
     )  # fmt: skip
@@ -75,6 +75,11 @@ def of_captions(messages: pl.DataFrame) -> pl.DataFrame:
         language=_any(),
         relevant="others", without=pl.concat_list("item_id"), cluster="parent_id",
     )])  # fmt: skip
+
+
+def image_query(caption_id: str) -> pl.Expr:
+    """The id of the query that a caption is for its image."""
+    return pl.format("{}-image", caption_id)
 
 
 def _any() -> pl.Expr:

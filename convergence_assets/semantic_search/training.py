@@ -20,22 +20,26 @@ from convergence.search.ranking import Judged
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.encoders import caption_vectors, class_vectors, encoder_of
 from convergence_assets.semantic_search.images import labelled
-from convergence_assets.semantic_search.judged import MODELS
+from convergence_assets.semantic_search.judged import MODELS, image_query
 from resources.lake import lake_asset
 from resources.lineage import using
 
+FOLDS = 6  # two are left out each time: a third of the images, so what is measured is rather too low
 ALIGNED, CLASSES, RIDGE, HISTOGRAM = "aligned", "class names alone", "regression alone", "colour histogram"
-_FROM = {"key_prefix": "semantic_search"}
+_FROM: dict[str, Any] = {"key_prefix": "semantic_search"}
 _UNDATED = {"not_partitioned": "judged-queries-have-no-calendar"}
 
 
 class OutOfFold(pa.DataFrameModel):
-    """An image's vector by an alignment that has not seen the image."""
+    """What a caption scores with every image, by alignments that have seen neither its image nor the one scored."""
 
-    candidate: str = pa.Field(description="What took it into the space of the text encoder")
-    item_id: str = pa.Field(description="The image", metadata={"from": ["image_features.item_id"]})
-    vector: Annotated[pl.List, pl.Float32] = pa.Field(
-        description="Its vector", metadata={"from": ["image_features.*", "search_items.text", "text_encoder.digest"]}
+    candidate: str = pa.Field(description="What took images into the space of the text encoder")
+    query_id: str = pa.Field(
+        description="The judged query that the caption is", metadata={"from": ["search_items.item_id"]}
+    )
+    scores: Annotated[pl.List, pl.Float32] = pa.Field(
+        description="Of the images that have captions, in the order of their ids",
+        metadata={"from": ["image_features.*", "search_items.text", "text_encoder.digest"]},
     )
 
     class Config(StrictColumns):
@@ -59,9 +63,9 @@ class OutOfFold(pa.DataFrameModel):
 def image_out_of_fold(
     image_features: pl.LazyFrame, search_items: pl.LazyFrame, text_encoder: pl.LazyFrame
 ) -> pl.DataFrame:
-    """Images as alignments see them that have not seen these images.
+    """Scores of images for captions, by alignments that have seen neither of the two images.
 
-    Grain: candidate and image. Five folds by image; parameters are chosen inside the other four. Beside the alignment
+    Grain: candidate and caption. Six folds by image, two left out; parameters are chosen inside the others. Beside it
     its two halves, and a regression from a colour histogram to captions.
     """
     text, known = encoder_of(text_encoder), labelled(image_features, search_items)
@@ -73,11 +77,12 @@ def image_out_of_fold(
         ALIGNED: (features, alignment.SHARES), CLASSES: (features, (0.0,)), RIDGE: (features, (1.0,)),
         HISTOGRAM: (histogram, (1.0,)),
     }  # fmt: skip
+    ids = known.select(pl.col("caption_ids").explode()).select(query_id=image_query("caption_ids"))
     parts = []
     for name, (given, shares) in candidates.items():
-        vectors = alignment.out_of_fold(given, logits, captions, classes, shares=shares)
-        held = pl.Series("vector", vectors.astype(np.float32).tolist(), pl.List(pl.Float32))
-        parts.append(known.select(candidate=pl.lit(name), item_id="item_id").with_columns(held))
+        scores = alignment.out_of_fold(given, logits, captions, classes, shares=shares, count=FOLDS)
+        held = pl.Series("scores", scores.astype(np.float32).tolist(), pl.List(pl.Float32))
+        parts.append(ids.select(pl.lit(name).alias("candidate"), "query_id", held))
     return pl.concat(parts)
 
 
@@ -104,49 +109,47 @@ class SearchRanker(pa.DataFrameModel):
 
 @dataclass(frozen=True)
 class World:
-    """What rankings are judged on: by modality the corpus and the encoder."""
+    """What rankings are judged on: by modality corpus and encoder; scores of images by what has not seen them."""
 
     corpora: Mapping[str, Corpus]
     encoders: Mapping[str, StoredEncoder]
+    unseen: pl.DataFrame
 
     @classmethod
     def of(
         cls, points: Mapping[str, pl.LazyFrame], encoders: Mapping[str, pl.LazyFrame], unseen: pl.LazyFrame
     ) -> "World":
-        """The newest of each item. Images are as alignments see them that have not seen them, where there are such."""
-        stored = {name: encoder_of(rows) for name, rows in encoders.items()}
+        """The newest of each item."""
         newest = {
             name: rows.sort("event_time", "arrived_at").unique("item_id", keep="last").collect()
             for name, rows in points.items()
         }
-        if stored["image"].source == image_backbone.SOURCE:
-            newest["image"] = as_unseen(newest["image"], unseen.collect(), ALIGNED)
-        return cls({name: Corpus.of(rows) for name, rows in newest.items()}, stored)
+        stored = {name: encoder_of(rows) for name, rows in encoders.items()}
+        return cls({name: Corpus.of(rows) for name, rows in newest.items()}, stored, unseen.collect())
 
-    def judged(self, queries: pl.DataFrame, corpus: Corpus | None = None) -> Judged:
-        """The scores of queries of one set, against its candidates: items of the set's language, if it has one."""
+    def judged(self, queries: pl.DataFrame, candidate: str = ALIGNED) -> Judged:
+        """The scores of queries of one set, against its candidates: items of the set's language, if it has one.
+
+        Where the image encoder was aligned here, images are scored by alignments that have not seen them.
+        """
         (modality,), (language,) = queries["modality"].unique(), queries["language"].unique()
-        searched = corpus or self.corpora[modality]
+        corpus, encoder = self.corpora[modality], self.encoders[modality]
         texts = queries["query"].to_list()
-        within = searched.in_language(language)
+        within = corpus.in_language(language)
         place = {int(column): n for n, column in enumerate(within)}
 
         def columns(name: str) -> list[list[int]]:
-            return [[place[c] for c in searched.columns(ids) if c in place] for ids in queries[name].to_list()]
+            return [[place[c] for c in corpus.columns(ids) if c in place] for ids in queries[name].to_list()]
 
-        words = [composition.words_of_query(text) for text in texts]
-        return Judged(
-            searched.dense(opened(self.encoders[modality]).encode_queries(texts))[:, within],
-            searched.sparse(words, composition.TERMS[modality])[:, within],
-            columns("relevant"),
-            columns("without"),
-        )
+        aligned = encoder.source == image_backbone.SOURCE
+        dense = self._unseen(queries, candidate) if aligned else corpus.dense(opened(encoder).encode_queries(texts))
+        sparse = corpus.sparse([composition.words_of_query(text) for text in texts], composition.TERMS[modality])
+        return Judged(dense[:, within], sparse[:, within], columns("relevant"), columns("without"))
 
-
-def as_unseen(points: pl.DataFrame, unseen: pl.DataFrame, candidate: str) -> pl.DataFrame:
-    """Points of images with the vectors of a candidate that has not seen them; those without one are left out."""
-    of = unseen.filter(pl.col("candidate") == candidate).select("item_id", "vector")
-    return points.drop("vector").join(of, on="item_id", how="inner")
+    def _unseen(self, queries: pl.DataFrame, candidate: str) -> NDArray[np.float32]:
+        held = self.unseen.filter(pl.col("candidate") == candidate)
+        scores = queries.select("query_id").join(held, on="query_id", how="left", maintain_order="left")["scores"]
+        return np.asarray(scores.to_list(), np.float32)
 
 
 def by_set(queries: pl.DataFrame, ranker: str, split: str) -> dict[str, pl.DataFrame]:

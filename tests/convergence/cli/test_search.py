@@ -9,16 +9,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import polars as pl
 import pytest
 from click.testing import CliRunner
 
 from convergence.cli.search import search
 from convergence.cli.serve import serve
 from convergence.errors import EncoderMismatch, IndexMissing, SearchError
-from convergence.lake.manifests import Provenance, build_manifest
-from convergence.lake.tables import WHOLE, Lake
-from convergence.search.encoders import StoredEncoder
+from convergence.lake.tables import Lake
+from convergence.search.kept_encoders import FOLDER, keep
 from convergence.search.use_case import SearchedUseCase
 from convergence_assets.fraud import definitions
 from resources.environments import settings
@@ -26,7 +24,7 @@ from tests.convergence.search.small_world import COLOURS, World, encoders, pictu
 from tests.convergence.serving.service import ask
 from tests.graph.house import ROOT
 
-SEARCHED = SearchedUseCase("semantic_search", encoders="semantic_search/encoders")
+SEARCHED = SearchedUseCase("semantic_search")
 _PROGRAM = """
 from convergence.cli.serve import serve
 from convergence_assets.fraud import definitions
@@ -36,21 +34,14 @@ serve()
 """
 
 
-def committed(home: Path, table: str, *sets: dict[str, StoredEncoder]) -> None:
-    """Put encoders into the lake as an asset does."""
-    lake, rows = Lake(str(home / "lake")), [one.as_row() for by_role in sets for one in by_role.values()]
-    frame = pl.DataFrame(rows, schema_overrides={"fidelity": pl.Float64, "query_onnx": pl.Binary})
-    made = build_manifest({WHOLE: frame}, "replace", Provenance("test", ""))
-    lake.replace(table, {WHOLE: frame}, made, lake.open(table))
-
-
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     world = World(tmp_path_factory.mktemp("home"))
     entries = squares(world.objects, 6)
     entries[0] = replace(entries[0], item=replace(entries[0].item, title="\x1b[31mred\n square " + "x" * 200))
     world.release(world.build(entries))
-    committed(world.home, SEARCHED.encoders, encoders("odd"), encoders())
+    for encoder in encoders().values():
+        keep(Lake(str(world.home / "lake")).store, encoder)
     return world
 
 
@@ -125,15 +116,15 @@ def test_without_a_live_index_the_command_that_builds_one_is_named(
         CliRunner().invoke(search, ["red"], catch_exceptions=False)
 
 
-def test_an_index_whose_encoders_the_lake_lacks_is_refused_and_leaves_nothing_open(
-    home: Path, world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    lacking = SearchedUseCase("semantic_search", encoders="semantic_search/other_encoders")
-    committed(home, lacking.encoders, encoders("odd"))
-    monkeypatch.setattr(definitions, "SEARCHED", lacking, raising=False)
+def test_an_index_whose_encoders_the_lake_lacks_is_refused_and_leaves_nothing_open(home: Path, world: World) -> None:
     before = sorted(world.snapshots.root.iterdir())
-    with pytest.raises(EncoderMismatch, match="does not hold the encoder"):
-        CliRunner().invoke(search, ["red"], catch_exceptions=False)
+    kept, away = home / "lake" / FOLDER, home / "away"
+    kept.rename(away)
+    try:
+        with pytest.raises(EncoderMismatch, match="is not kept in this lake"):
+            CliRunner().invoke(search, ["red"], catch_exceptions=False)
+    finally:
+        away.rename(kept)
     assert sorted(world.snapshots.root.iterdir()) == before
 
 

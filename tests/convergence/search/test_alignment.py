@@ -17,7 +17,7 @@ from convergence.search.alignment import (
 from convergence.search.encoders import INPUT, opened
 from convergence.search.image_backbone import SIZE
 from convergence.search.image_encoder import aligned
-from convergence.search.retrieval import ranks, recalls
+from convergence.search.judgements import ranks
 from tests.convergence.search.tiny_encoders import encoder
 
 F, C, D, N = 12, 5, 3, 60
@@ -112,11 +112,3 @@ def test_the_graph_makes_the_vectors_of_the_alignment_and_queries_of_the_text_en
 def test_ranks_count_those_before_and_equals_are_no_credit() -> None:
     scores = np.array([[1.0, 0.5, 0.5], [0.5, 1, 1], [0.5, 1, 1]])
     assert ranks(scores, np.array([0, 0, 1])).tolist() == [0, 2, 1]
-
-
-def test_an_interval_takes_items_as_drawn_and_holds_the_value() -> None:
-    wanted = np.repeat(np.arange(40), 5)
-    alike = recalls(np.repeat(RNG.integers(0, 2, 40), 5), wanted, at=(1,))[0]
-    apart = recalls(RNG.integers(0, 2, 200), wanted, at=(1,))[0]
-    assert alike.low < alike.value < alike.high
-    assert alike.high - alike.low > 1.5 * (apart.high - apart.low)

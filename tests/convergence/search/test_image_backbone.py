@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from convergence.search.fitting import fitted
+
 from convergence.search.image_backbone import SETTINGS, backbone, class_names, seen
 from resources.environments import Settings
 

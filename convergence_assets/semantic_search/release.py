@@ -1,0 +1,142 @@
+"""Which index answers from each day on: the gate's decision, and the one switch of the alias that follows from it."""
+
+import json
+from datetime import date
+from typing import Any
+
+import dagster as dg
+import pandera.polars as pa
+import polars as pl
+
+from convergence.errors import IndexConflict, IndexMissing
+from convergence.lake.contracts import StrictColumns, schema_of
+from convergence.lake.tables import Lake
+from convergence.versions.audit import AuditLog, Draft
+from convergence_assets.semantic_search.arrivals import DAILY
+from convergence_assets.semantic_search.evaluation import FUSED
+from convergence_assets.semantic_search.index import USE_CASE
+from convergence_assets.semantic_search.items import OWNED
+from resources.keys import table_of
+from resources.lake import Described, lake_asset
+
+SUBJECT = "semantic_search_index"  # of the audit log
+LEAST_RECALL = 0.98  # of exact search
+MOST_LOST = 0.02  # of nDCG on any judged set, against what answers now
+_JUDGED = {"from": ["search_index.recall_10", "search_quality.ndcg_10"]}
+
+
+class SearchRelease(pa.DataFrameModel):
+    """The gate's decision on the index of a day."""
+
+    event_date: date = pa.Field(unique=True, description="The day")
+    challenger_version: str = pa.Field(description="The day's index", metadata={"from": ["search_index.index_version"]})
+    index_version: str = pa.Field(description="What answers from then on")
+    promoted: bool = pa.Field(description="Whether the day's index does", metadata=_JUDGED)
+    reason: str = pa.Field(description="Why", metadata=_JUDGED)
+    gate: str = pa.Field(description="Each rule with value and limit, as JSON", metadata=_JUDGED)
+    quality: str = pa.Field(
+        description="nDCG@10 of what answers, by judged set, as JSON", metadata={"from": ["search_quality.ndcg_10"]}
+    )
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+
+def decide(index: dict[str, Any], quality: dict[str, float], champion: dict[str, Any] | None) -> dict[str, Any]:
+    """The SearchRelease row of a day.
+
+    Args:
+        index: its SearchIndex row.
+        quality: nDCG@10 of the fused ranking by judged set, by the encoders and fusions of now.
+        champion: the newest SearchRelease row before; None: nothing answers yet.
+    """
+    known = json.loads(champion["quality"]) if champion else {}
+    rules = [_rule("recall of exact search", index["recall_10"], LEAST_RECALL, index["recall_10"] >= LEAST_RECALL)]
+    rules += [
+        _rule(f"nDCG@10 on {name}", quality.get(name, 0.0), was - MOST_LOST, quality.get(name, 0.0) >= was - MOST_LOST)
+        for name, was in sorted(known.items())
+    ]
+    refused = [rule["rule"] for rule in rules if not rule["passed"]]
+    promoted = not refused
+    return {
+        "event_date": index["event_date"],
+        "challenger_version": index["index_version"],
+        "index_version": index["index_version"] if promoted or champion is None else champion["index_version"],
+        "promoted": promoted,
+        "reason": f"refused: {', '.join(refused)}" if refused else "every rule holds",
+        "gate": json.dumps(rules),
+        "quality": json.dumps(quality if promoted or champion is None else known, sort_keys=True),
+    }
+
+
+def _rule(name: str, value: float, limit: float, passed: bool) -> dict[str, Any]:
+    return {"rule": name, "value": round(value, 6), "limit": round(limit, 6), "passed": passed}
+
+
+def _said(rows: pl.DataFrame) -> dict[str, Any]:
+    row = rows.row(0, named=True)
+    rules = dg.MetadataValue.table([dg.TableRecord(rule) for rule in json.loads(row["gate"])])
+    return {"index": row["index_version"], "promoted": row["promoted"], "reason": row["reason"], "gate": rules}
+
+
+@lake_asset(
+    contract=SearchRelease,
+    partitions_def=DAILY,
+    ins={n: dg.AssetIn(key_prefix=USE_CASE) for n in ("search_index", "search_quality")},
+    describe=_said,
+    metadata={"reads_own_past": True},  # for `convergence reproduce`
+    required_resource_keys={"indexes"},
+    code_version="1",
+    kinds={"qdrant", "deltalake"},
+    tags={"layer": "release"},
+    **OWNED,
+)
+def search_releases(
+    context: dg.AssetExecutionContext, search_index: pl.LazyFrame, search_quality: pl.LazyFrame
+) -> Described:
+    """Which index answers from each day on, decided by the gate.
+
+    Grain: day. An index must find what exact search finds, and search with its encoders and fusions must not have
+    become worse on any judged set. The newest day's index goes live by one replacement of the alias, on record in the
+    audit log; a refused one leaves what answers in place.
+    """
+    judged = search_quality.filter(pl.col("candidate") == FUSED).select("query_set", "ndcg_10").collect()
+    quality = dict(judged.iter_rows())
+    champion, rows = _before(context), []
+    for index in search_index.sort("event_date").collect().iter_rows(named=True):
+        champion = decide(index, quality, champion)
+        rows.append(champion)
+    said = _switched(context, rows[-1]) if rows else "no index"
+    context.log.info(said)
+    days = {str(row["event_date"]): {"alias": said if row is rows[-1] else "a later day follows"} for row in rows}
+    return Described(pl.DataFrame(rows, schema=schema_of(SearchRelease)), days)
+
+
+def _before(context: dg.AssetExecutionContext) -> dict[str, Any] | None:
+    """The newest decision of an earlier day."""
+    lake, table = context.resources.lake.lake, table_of(context.asset_key)
+    if lake.open(table) is None:
+        return None
+    earlier = lake.scan(table).filter(pl.col("event_date") < date.fromisoformat(context.partition_keys[0]))
+    return next(earlier.sort("event_date").tail(1).collect().iter_rows(named=True), None)
+
+
+def _switched(context: dg.AssetExecutionContext, decision: dict[str, Any]) -> str:
+    """Let the newest day's index go live, if the gate promoted it; what was done, in words."""
+    lake: Lake = context.resources.lake.lake
+    newest = lake.scan(f"{USE_CASE}/search_index").select(pl.col("event_date").max()).collect().item()
+    version = decision["challenger_version"]
+    if not decision["promoted"] or decision["event_date"] != newest:
+        return "left as it is: " + ("a newer day is there" if decision["promoted"] else decision["reason"])
+    snapshots = context.resources.indexes.snapshots(USE_CASE)
+    live = snapshots.live()
+    if live and live.version == version:
+        return f"{version[:12]} is live already"
+    try:
+        snapshots.switch(version, expected=live.version if live else None)
+    except (IndexConflict, IndexMissing) as error:
+        return f"left as it is: {error}"
+    detail = {"index_version": version, "before": live.version if live else None, "day": str(newest)}
+    AuditLog(lake.store).append(Draft(f"run {context.run_id}", "switch_index", SUBJECT, detail))
+    snapshots.prune(version)
+    return f"{version[:12]} went live"
