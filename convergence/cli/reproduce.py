@@ -45,7 +45,9 @@ def reproduced(what: str) -> bool:
     wanted = recorded(here, node.table, partition, version)
     _say_code(wanted)
     with tempfile.TemporaryDirectory(prefix="convergence-reproduce-") as home, dg.DagsterInstance.ephemeral() as own:
-        apart = settings().model_copy(update=_APART | {"home": Path(home)})
+        # objects are named by their content: those that are there can be read, and no other can be put in their place
+        elsewhere = {"home": Path(home), "objects_url": settings().objects_root}
+        apart = settings().model_copy(update=_APART | elsewhere)
         scratch = Lake(apart.lake_root)
         if _reads(node.table, "reads_releases"):
             release_log.copy(here.store, scratch.store)

@@ -88,7 +88,10 @@ class Alignment:
             )  # fmt: skip
             return float((1 / (1 + ranks(scores, wanted))).mean())
 
-        penalty, temperature, share = max(product(PENALTIES, TEMPERATURES, shares), key=lambda choice: quality(*choice))
+        penalties = PENALTIES if max(shares) else PENALTIES[:1]  # what has no share has nothing to choose
+        temperatures = TEMPERATURES if min(shares) < 1 else TEMPERATURES[:1]
+        choices = product(penalties, temperatures, shares)
+        penalty, temperature, share = max(choices, key=lambda choice: quality(*choice))
         weights, intercept = ridge_regression(features, target, penalty)
         classes = np.asarray(classes, np.float64)
         centre = _conse(logits, classes, temperature).mean(0)

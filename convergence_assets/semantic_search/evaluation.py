@@ -6,12 +6,13 @@ by the protocol of published figures: the whole corpus, every query.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import dagster as dg
 import numpy as np
 import pandera.polars as pa
 import polars as pl
+from numpy.typing import NDArray
 
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.lake.tables import Lake
@@ -26,7 +27,6 @@ from convergence_assets.semantic_search.training import (
     HISTOGRAM,
     RIDGE,
     World,
-    by_set,
     world_ins,
 )
 from resources.lake import failures, lake_asset
@@ -68,18 +68,44 @@ class SearchQuality(pa.DataFrameModel):
 def quality(world: World, rankers: Mapping[str, Fusion], queries: pl.DataFrame) -> pl.DataFrame:
     """SearchQuality rows: on the test half each part and the fusion, on all queries each part and the baselines."""
     rows = []
-    for ranker, fusion in rankers.items():
-        for name, part in by_set(queries, ranker, "test").items():
-            judged = world.judged(part)
-            for candidate, of in {DENSE: _alone(fusion, 0.0), SPARSE: _alone(fusion, 1.0), FUSED: fusion}.items():
-                rows.append(_row(name, candidate, "test", part, judged, ranking.fused(judged, of)))
-    for (name,), part in queries.sort("query_set").partition_by("query_set", as_dict=True).items():
-        judged = world.judged(part)
-        rows += [_row(str(name), c, "all", part, judged, getattr(judged, c)) for c in _PARTS]
-        if (part["modality"] == "image").all():
-            for candidate, baseline in _baselines(world, part).items():
-                rows.append(_row(str(name), candidate, "all", part, baseline, baseline.dense))
+    known = world.answerable(queries)
+    for (name,), whole in known.sort("query_set", "query_id").partition_by("query_set", as_dict=True).items():
+        test = whole.filter(pl.col("split") == "test")
+        if test.height:
+            rows += [_row(str(name), c, "test", placed) for c, placed in _tested(world, rankers, test).items()]
+        judged = world.judged(whole)
+        ways = {part: (judged, getattr(judged, part)) for part in _PARTS}
+        if (whole["modality"] == "image").all():
+            ways |= {candidate: (other, other.dense) for candidate, other in _baselines(world, whole).items()}
+        for candidate, (of, scores) in ways.items():
+            rows.append(_row(str(name), candidate, "all", _placed(of, scores, whole)))
     return pl.DataFrame(rows, schema=schema_of(SearchQuality)).sort("query_set", "split", "candidate")
+
+
+class Placed(NamedTuple):
+    """Where a ranking places the right answers of each query, among how many items, and what each query is about."""
+
+    at: list[NDArray[np.int64]]
+    items: int
+    clusters: list[str]
+
+
+def _tested(world: World, rankers: Mapping[str, Fusion], test: pl.DataFrame) -> dict[str, Placed]:
+    """Each ranking alone and the fused one, each query by the ranker that answers it."""
+    found: dict[str, list[Placed]] = {DENSE: [], SPARSE: [], FUSED: []}
+    for (ranker,), part in test.with_columns(ranker_of(test)).partition_by("ranker", as_dict=True).items():
+        fusion, judged = rankers[str(ranker)], world.judged(part)
+        for candidate, of in {DENSE: _alone(fusion, 0.0), SPARSE: _alone(fusion, 1.0), FUSED: fusion}.items():
+            found[candidate].append(_placed(judged, ranking.fused(judged, of), part))
+    return {
+        candidate: Placed([at for p in parts for at in p.at], parts[0].items, [c for p in parts for c in p.clusters])
+        for candidate, parts in found.items()
+    }
+
+
+def _placed(judged: Judged, scores: ranking.Floats, queries: pl.DataFrame) -> Placed:
+    at = places(scores, judged.relevant, judged.without)
+    return Placed(at, scores.shape[1], queries["cluster"].to_list())
 
 
 def _alone(fusion: Fusion, share: float) -> Fusion:
@@ -95,16 +121,13 @@ def _baselines(world: World, queries: pl.DataFrame) -> dict[str, Judged]:
     return {**found, RANDOM: Judged(chance, chance, judged.relevant, judged.without)}
 
 
-def _row(
-    name: str, candidate: str, split: str, queries: pl.DataFrame, judged: Judged, scores: ranking.Floats
-) -> dict[str, Any]:
-    values = measured(places(scores, judged.relevant, judged.without))
-    found: dict[str, Any] = {}
+def _row(name: str, candidate: str, split: str, found: Placed) -> dict[str, Any]:
+    values, told = measured(found.at), {}
     for measure in MEASURES:
-        mean, low, high = interval(values[measure].to_numpy(), clusters=queries["cluster"].to_list())
-        found |= {measure: mean, f"{measure}_low": min(low, mean), f"{measure}_high": max(high, mean)}
-    counts = {"queries": queries.height, "candidates": scores.shape[1]}
-    return {"query_set": name, "candidate": candidate, "split": split, **counts, **found}
+        mean, low, high = interval(values[measure].to_numpy(), clusters=found.clusters)
+        told |= {measure: mean, f"{measure}_low": min(low, mean), f"{measure}_high": max(high, mean)}
+    counts = {"queries": len(found.at), "candidates": found.items}
+    return {"query_set": name, "candidate": candidate, "split": split, **counts, **told}
 
 
 def _shown(rows: pl.DataFrame) -> dict[str, Any]:

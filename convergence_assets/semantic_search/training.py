@@ -24,7 +24,8 @@ from convergence_assets.semantic_search.judged import MODELS, image_query
 from resources.lake import lake_asset
 from resources.lineage import using
 
-FOLDS = 6  # two are left out each time: a third of the images, so what is measured is rather too low
+FOLDS = 5  # two are left out each time: two fifths of the images, so what is measured is rather too low
+LEAST = 30  # queries of a judged set, for a ranker to learn from it
 ALIGNED, CLASSES, RIDGE, HISTOGRAM = "aligned", "class names alone", "regression alone", "colour histogram"
 _FROM: dict[str, Any] = {"key_prefix": "semantic_search"}
 _UNDATED = {"not_partitioned": "judged-queries-have-no-calendar"}
@@ -65,7 +66,7 @@ def image_out_of_fold(
 ) -> pl.DataFrame:
     """Scores of images for captions, by alignments that have seen neither of the two images.
 
-    Grain: candidate and caption. Six folds by image, two left out; parameters are chosen inside the others. Beside it
+    Grain: candidate and caption. Five folds by image, two left out; parameters are chosen inside the others. Beside it
     its two halves, and a regression from a colour histogram to captions.
     """
     text, known = encoder_of(text_encoder), labelled(image_features, search_items)
@@ -127,6 +128,17 @@ class World:
         stored = {name: encoder_of(rows) for name, rows in encoders.items()}
         return cls({name: Corpus.of(rows) for name, rows in newest.items()}, stored, unseen.collect())
 
+    def answerable(self, queries: pl.DataFrame) -> pl.DataFrame:
+        """The queries all of whose right answers are here, and for images scored by what has not seen them."""
+        here = {modality: set(corpus.item_ids) for modality, corpus in self.corpora.items()}
+        scored = set(self.unseen["query_id"])
+        unseen = self.encoders["image"].source == image_backbone.SOURCE
+        mine = [
+            here[modality].issuperset(relevant) and (modality != "image" or not unseen or name in scored)
+            for modality, relevant, name in queries.select("modality", "relevant", "query_id").iter_rows()
+        ]
+        return queries.filter(pl.Series(mine, dtype=pl.Boolean))
+
     def judged(self, queries: pl.DataFrame, candidate: str = ALIGNED) -> Judged:
         """The scores of queries of one set, against its candidates: items of the set's language, if it has one.
 
@@ -152,24 +164,28 @@ class World:
         return np.asarray(scores.to_list(), np.float32)
 
 
-def by_set(queries: pl.DataFrame, ranker: str, split: str) -> dict[str, pl.DataFrame]:
-    """The queries of one half that a ranker answers, by judged set."""
-    mine = [
-        composition.ranker(modality, query, composition.RANKERS) == ranker
-        for modality, query in queries.select("modality", "query").iter_rows()
-    ]
-    found = queries.filter(pl.Series(mine, dtype=pl.Boolean), pl.col("split") == split)
-    return {str(name): part for (name,), part in found.partition_by("query_set", as_dict=True).items()}
+def ranker_of(queries: pl.DataFrame) -> pl.Series:
+    """The ranker that answers each query."""
+    told = queries.select("modality", "query").iter_rows()
+    return pl.Series("ranker", [composition.ranker(m, q, composition.RANKERS) for m, q in told], dtype=pl.String)
 
 
 def learned(world: World, queries: pl.DataFrame) -> pl.DataFrame:
-    """SearchRanker rows, from the development half. A ranker without queries is left out."""
+    """SearchRanker rows, from the development half; a ranker without queries is left out.
+
+    A judged set of which it answers fewer than LEAST has no say, unless it has no other: a handful of queries says
+    nothing, and could keep a ranker from what all others gain.
+    """
+    known = world.answerable(queries.filter(pl.col("split") == "development"))
+    known = known.with_columns(ranker_of(known))
     found = []
     for ranker in composition.RANKERS:
-        sets = by_set(queries, ranker, "development")
+        mine = known.filter(pl.col("ranker") == ranker).sort("query_set").partition_by("query_set", as_dict=True)
+        sets = {name: part for (name,), part in mine.items() if part.height >= LEAST}
+        sets = sets or {name: part for (name,), part in mine.items()}
         if not sets:
             continue
-        fusion, shares = ranking.learn({name: world.judged(part) for name, part in sets.items()})
+        fusion, shares = ranking.learn({str(name): world.judged(part) for name, part in sets.items()})
         found.append(
             {
                 "ranker": ranker,

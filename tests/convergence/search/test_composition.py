@@ -1,0 +1,35 @@
+"""What is taken of an item and of a query."""
+
+import pytest
+
+from convergence.search.composition import DESCRIPTION, RANKERS, content, modality_of, ranker, words, words_of_query
+
+FUNCTION = {"title": "readFile", "text": "Reads a file.", "code": "def readFile(p): ..."}
+
+
+def test_a_functions_meaning_is_in_its_code_and_its_words_in_all_of_it() -> None:
+    assert content(FUNCTION) == "def readFile(p): ..."
+    assert words(FUNCTION) == "readFile readFile Reads a file. def readFile(p): ..."
+    assert content({"title": None, "text": "a bus", "code": None}) == "a bus"
+    assert words({"title": None, "text": "a bus", "code": None}) == "a bus"
+
+
+@pytest.mark.parametrize(
+    ("query", "left"),
+    [
+        ("python sort dict by value", "sort dict by value"),
+        ("how to read a file in Python 3", "how to read a file"),
+        ("javascript", "javascript"),
+        ("a pythonic way", "a pythonic way"),
+    ],
+)
+def test_the_language_is_no_word_that_items_share(query: str, left: str) -> None:
+    assert words_of_query(query) == left
+
+
+def test_code_is_ranked_by_what_was_learned_of_queries_like_this_one() -> None:
+    assert ranker("code", "python sort dict", RANKERS) == "code"
+    assert ranker("code", "sorts a map by its values", RANKERS) == DESCRIPTION
+    assert ranker("code", "sorts a map by its values", ["code"]) == "code"
+    assert ranker("text", "sorts a map", RANKERS) == "text"
+    assert {modality_of(name) for name in RANKERS} == {"text", "code", "image"}
