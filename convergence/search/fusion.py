@@ -4,7 +4,7 @@ Scores are put on one scale by constants that were learned, not by the least and
 score means the same in every query, which a calibrated relevance needs.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import exp, isfinite
 from typing import Any
@@ -73,11 +73,11 @@ class Fusion:
             sparse: the same. An item that only the other list has gets the lowest score that was seen here, and 0
                 where nothing was.
         """
+        near, said = _scaled(dense, self.dense_scale), _scaled(sparse, self.sparse_scale)
         ranked = [
             Fused(
                 item_id,
-                self.dense_weight * _scaled(dense, item_id, self.dense_scale)
-                + self.sparse_weight * _scaled(sparse, item_id, self.sparse_scale),
+                self.dense_weight * near(item_id) + self.sparse_weight * said(item_id),
                 (dense or {}).get(item_id),
                 (sparse or {}).get(item_id),
             )
@@ -97,8 +97,8 @@ def _pair(numbers: Any) -> tuple[float, float]:
     return float(first), float(second)
 
 
-def _scaled(scores: Mapping[str, float] | None, item_id: str, scale: tuple[float, float]) -> float:
+def _scaled(scores: Mapping[str, float] | None, scale: tuple[float, float]) -> Callable[[str], float]:
     if scores is None:
-        return 0.0
-    mean, deviation = scale
-    return (scores.get(item_id, min(scores.values(), default=0.0)) - mean) / deviation
+        return lambda item_id: 0.0
+    lowest, (mean, deviation) = min(scores.values(), default=0.0), scale
+    return lambda item_id: (scores.get(item_id, lowest) - mean) / deviation

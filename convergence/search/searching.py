@@ -69,6 +69,7 @@ class Searcher:
         self._stored = {name: encoders[name] for name in self.modalities}
         self._fusions, self._terms = fusions, terms
         self._encoders = {name: opened(stored) for name, stored in self._stored.items()}
+        self._spaces = {name: one.query.digest for name, one in self._stored.items()}  # once: they hash a vocabulary
 
     @classmethod
     def of(cls, snapshot: Snapshot, encoders: Mapping[str, StoredEncoder]) -> "Searcher":
@@ -139,19 +140,19 @@ class Searcher:
 
     def _sees(self, modality: str) -> bool:
         """Whether the vector of an image can be compared with this modality's."""
-        return "image" in self._stored and self._stored["image"].query.digest == self._stored[modality].query.digest
+        return self._spaces.get("image") == self._spaces[modality]
 
     def _vector(self, modality: str, query: Query, made: dict[str, list[float]]) -> list[float]:
-        """The query's vector in a modality's space; `made`: those of this query so far, by the graph that made them."""
-        graph = self._stored["image"].document if query.image else self._stored[modality].query
-        if graph.digest not in made:
+        """The query's vector in a modality's space; `made`: those of this query so far, by their space."""
+        space = self._spaces[modality]
+        if space not in made:
             vectors = (
                 self._encoders["image"].encode_documents([query.image.pixels()])
                 if query.image
                 else self._encoders[modality].encode_queries([query.words])
             )
-            made[graph.digest] = vectors[0].tolist()
-        return made[graph.digest]
+            made[space] = vectors[0].tolist()
+        return made[space]
 
     def _ranked(self, modality: str, query: Query, where: Where, vector: list[float]) -> list[_Ranked]:
         index = self.snapshot.indexes[modality]

@@ -71,9 +71,10 @@ class Page:
 
     def click(self, link: str) -> None:
         """A click with the mouse on the first link with this text, then on to what it leads to."""
-        before = self.value("location.hash")
+        # the page's own listeners run before this one: the address alone changes sooner than what is shown
+        self.value("delete window.led; addEventListener('hashchange', () => { window.led = true; }, { once: true })")
         self.press_mouse(f"[...document.querySelectorAll('a')].find((a) => a.innerText === {json.dumps(link)})")
-        self.wait(f"location.hash !== {json.dumps(before)}")
+        self.wait("window.led === true")
 
     def press_mouse(self, element: str) -> None:
         """A click with the mouse on what a JavaScript expression finds."""
