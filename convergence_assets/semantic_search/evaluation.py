@@ -22,13 +22,7 @@ from convergence.search.fusion import Fusion
 from convergence.search.judgements import MEASURES, interval, measured, places
 from convergence.search.ranking import Judged
 from convergence_assets.semantic_search.judged import MODELS
-from convergence_assets.semantic_search.training import (
-    CLASSES,
-    HISTOGRAM,
-    RIDGE,
-    World,
-    world_ins,
-)
+from convergence_assets.semantic_search.training import CLASSES, HISTOGRAM, RIDGE, World, ranker_of, world_ins
 from resources.lake import failures, lake_asset
 
 DENSE, SPARSE, FUSED, RANDOM = "dense", "sparse", "fused", "random"
