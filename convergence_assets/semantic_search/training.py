@@ -16,6 +16,7 @@ from convergence.markdown import table
 from convergence.search import alignment, composition, image_backbone, ranking
 from convergence.search.corpus import Corpus
 from convergence.search.encoders import StoredEncoder, opened
+from convergence.search.fusion import Fusion
 from convergence.search.ranking import Judged
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.encoders import caption_vectors, class_vectors, encoder_of
@@ -25,6 +26,7 @@ from resources.lake import lake_asset
 from resources.lineage import using
 
 FOLDS = 5  # two are left out each time: two fifths of the images, so what is measured is rather too low
+UNLEARNED = Fusion(1.0, 0.0, (0.0, 1.0), (0.0, 1.0), (1.0, 0.0))
 LEAST = 30  # queries of a judged set, for a ranker to learn from it
 ALIGNED, CLASSES, RIDGE, HISTOGRAM = "aligned", "class names alone", "regression alone", "colour histogram"
 _FROM: dict[str, Any] = {"key_prefix": "semantic_search"}
@@ -94,7 +96,7 @@ class SearchRanker(pa.DataFrameModel):
     modality: str = pa.Field(isin=MODALITIES, description="What is ranked")
     fusion: str = pa.Field(description="Weights, scales and calibration, as JSON")
     sparse_share: float = pa.Field(ge=0, le=1, description="Weight of the sparse ranking; the rest is the dense one's")
-    queries: int = pa.Field(gt=0, description="Queries of the development half that it was learned from")
+    queries: int = pa.Field(ge=0, description="Queries of the development half that it was learned from")
     report: str = pa.Field(description="Mean reciprocal rank of each share on each judged set, as JSON")
 
     class Config(StrictColumns):
@@ -171,25 +173,26 @@ def ranker_of(queries: pl.DataFrame) -> pl.Series:
 
 
 def learned(world: World, queries: pl.DataFrame) -> pl.DataFrame:
-    """SearchRanker rows, from the development half; a ranker without queries is left out.
+    """SearchRanker rows, from the development half.
 
-    A judged set of which it answers fewer than LEAST has no say, unless it has no other: a handful of queries says
-    nothing, and could keep a ranker from what all others gain.
+    A judged set of which a ranker answers fewer than LEAST has no say, unless it has no other: a handful of queries
+    says nothing, and could keep a ranker from what all others gain. A modality's own ranker without queries of its kind
+    is learned from all of the modality, and without any it is the dense ranking alone.
     """
     known = world.answerable(queries.filter(pl.col("split") == "development"))
     known = known.with_columns(ranker_of(known))
     found = []
     for ranker in composition.RANKERS:
-        mine = known.filter(pl.col("ranker") == ranker).sort("query_set").partition_by("query_set", as_dict=True)
-        sets = {name: part for (name,), part in mine.items() if part.height >= LEAST}
-        sets = sets or {name: part for (name,), part in mine.items()}
-        if not sets:
+        modality = composition.modality_of(ranker)
+        mine = known.filter(pl.col("ranker") == ranker)
+        if mine.is_empty() and ranker != modality:
             continue
-        fusion, shares = ranking.learn({str(name): world.judged(part) for name, part in sets.items()})
+        sets = _sets(known.filter(pl.col("modality") == modality) if mine.is_empty() else mine)
+        fusion, shares = ranking.learn({n: world.judged(p) for n, p in sets.items()}) if sets else (UNLEARNED, {})
         found.append(
             {
                 "ranker": ranker,
-                "modality": composition.modality_of(ranker),
+                "modality": modality,
                 "fusion": json.dumps(fusion.as_json()),
                 "sparse_share": fusion.sparse_weight,
                 "queries": sum(part.height for part in sets.values()),
@@ -197,6 +200,12 @@ def learned(world: World, queries: pl.DataFrame) -> pl.DataFrame:
             }
         )
     return pl.DataFrame(found, schema=schema_of(SearchRanker))
+
+
+def _sets(queries: pl.DataFrame) -> dict[str, pl.DataFrame]:
+    by_name = queries.sort("query_set", "query_id").partition_by("query_set", as_dict=True)
+    every = {str(name): part for (name,), part in by_name.items()}
+    return {name: part for name, part in every.items() if part.height >= LEAST} or every
 
 
 def _shown(rows: pl.DataFrame) -> dict[str, Any]:
