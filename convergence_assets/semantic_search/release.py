@@ -88,7 +88,7 @@ def _said(rows: pl.DataFrame) -> dict[str, Any]:
     required_resource_keys={"indexes"},
     code_version="1",
     kinds={"qdrant", "deltalake"},
-    tags={"layer": "release"},
+    tags={"layer": "index"},
     **OWNED,
 )
 def search_releases(
