@@ -35,7 +35,7 @@ UNFINISHED = [
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
     required_resource_keys={"lake"},
-    description="Materializes the datasets, features, indexes and monitoring tables whose inputs changed, and nothing else.",
+    description="Materializes datasets, features, indexes and monitoring tables whose inputs changed, nothing else.",
 )
 def reconcile(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Compare consumed with current content hashes; request what differs, is ready, is not running and is new."""

@@ -39,7 +39,7 @@ def in_sync() -> States:
 
 
 def settle(states: States) -> Iterator[tuple[str, str]]:
-    """Table and partition of each run that the sensor would ask for until all is in sync, each changing what it makes."""
+    """Table and partition of what the sensor asks for until all is in sync; each run changes what it makes."""
     nodes = {node.table: node for node in NODES if node.layer in REBUILT}
     while ready := [one for one in stale_partitions(nodes.values(), states) if one.ready]:
         for one in ready:
