@@ -151,7 +151,9 @@ def _releasable() -> "Iterator[Releasable]":
     for found in iter_modules(convergence_assets.__path__):
         module = f"convergence_assets.{found.name}.release"
         if found.ispkg and not found.name.startswith("_") and find_spec(module):
-            yield import_module(module).RELEASABLE
+            declared = import_module(module)
+            if hasattr(declared, "RELEASABLE"):  # what releases an index is no model: `convergence index` does that
+                yield declared.RELEASABLE
 
 
 def releasable(name: str) -> "Releasable":
