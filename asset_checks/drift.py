@@ -8,6 +8,7 @@ import dagster as dg
 import polars as pl
 
 from convergence.lake.tables import DAY
+from convergence.monitoring.contracts import VERDICTS
 from convergence.monitoring.drift import DRIFT, STABLE, worst_first
 from resources.keys import table_of
 from resources.lake import failures
@@ -16,9 +17,12 @@ _SHOWN = 20
 
 
 def drift_check(
-    asset: dg.AssetsDefinition, *, name: str, columns: Sequence[str], next_step: str
+    asset: dg.AssetsDefinition, *, name: str, columns: Sequence[str], next_step: str, feature: str = "feature"
 ) -> dg.AssetChecksDefinition:
     """A check on a table of verdicts: rows with `event_date`, `feature`, `effect`, `verdict` and `note`.
+
+    `feature` is the column that names what was compared. Rows with other verdicts than ours say why nothing was: they
+    neither fail nor count as compared.
 
     It does not block: the rows are right, it is what they speak of that has changed. A run over many days is judged by
     its newest day with rows, because what has passed needs nobody. `columns` are shown of each row that is not stable.
@@ -35,7 +39,8 @@ def drift_check(
     def check(context: dg.AssetCheckExecutionContext) -> Iterator[Any]:
         keys = list(context.partition_keys)
         with failures():
-            rows: pl.DataFrame = context.resources.lake.lake.scan(table_of(key), keys).collect()
+            judged = context.resources.lake.lake.scan(table_of(key), keys).filter(pl.col("verdict").is_in(VERDICTS))
+            rows: pl.DataFrame = judged.rename({feature: "feature"}).collect()
         found: dict[Any, pl.DataFrame] = {
             day: worst_first(part) for (day,), part in rows.partition_by(DAY, as_dict=True).items()
         }

@@ -15,9 +15,11 @@ from resources.graph import lake_nodes
 from resources.keys import key_of
 
 FROM_STREAMS = frozenset({"dataset", "feature", "embedding"})  # a log alone says what they hold
-# Profiles and drift follow features and scores by themselves, or nobody would be told of live drift. Models and issued
-# predictions only show that they are stale; what watches them waits for whoever issues them.
-REBUILT = FROM_STREAMS | {"monitoring"}
+# Profiles and drift follow features and scores by themselves, or nobody would be told of live drift; an index and its
+# gate follow embeddings, or what arrives would not be found. Neither is made anew from a log beside what counts: a
+# release of an index acts on what answers. Models and issued predictions only show that they are stale; what watches
+# them waits for whoever issues them.
+REBUILT = FROM_STREAMS | {"monitoring", "index"}
 
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
@@ -33,7 +35,7 @@ UNFINISHED = [
     minimum_interval_seconds=10,
     default_status=dg.DefaultSensorStatus.RUNNING,
     required_resource_keys={"lake"},
-    description="Materializes the datasets, features and monitoring tables whose inputs changed, and nothing else.",
+    description="Materializes datasets, features, indexes and monitoring tables whose inputs changed, nothing else.",
 )
 def reconcile(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Compare consumed with current content hashes; request what differs, is ready, is not running and is new."""

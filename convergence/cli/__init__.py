@@ -18,6 +18,7 @@ from convergence.cli.contract import contract
 from convergence.cli.docs import docs
 from convergence.cli.erase import erase
 from convergence.cli.feature_catalogue import features
+from convergence.cli.index import index
 from convergence.cli.land import land
 from convergence.cli.lineage import impact, lineage
 from convergence.cli.now import now
@@ -56,7 +57,7 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, catalog, chaos, contract, docs, erase, features, impact),
+    *(audit, catalog, chaos, contract, docs, erase, features, impact, index),
     *(land, lineage, now, promote, rejected, release),
     *(with_rebuild(replay), reproduce, rollback, search, serve, services),
 ):

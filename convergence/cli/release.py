@@ -27,7 +27,7 @@ def user() -> str:
         return f"uid {os.getuid()}"
 
 
-_ACTOR = click.option("--actor", default=user, help="Who does it; default: the user of this machine.")
+ACTOR = click.option("--actor", default=user, help="Who does it; default: the user of this machine.")
 
 
 @click.command()
@@ -38,7 +38,7 @@ _ACTOR = click.option("--actor", default=user, help="Who does it; default: the u
               help="Of the requests that a challenger answers.")  # fmt: skip
 @click.option("--reason", default="the gate let it pass", help="Goes on record.")
 @click.option("--override", help="Release it although the gate refused it, and why; goes on record.")
-@_ACTOR
+@ACTOR
 def promote(
     name: str, version: str | None, alias: str, share: float, reason: str, override: str | None, actor: str
 ) -> None:
@@ -55,7 +55,7 @@ def promote(
 @click.argument("name")
 @click.option("--to", help="A version that was released before; default: the release before the present one.")
 @click.option("--reason", required=True, help="Goes on record.")
-@_ACTOR
+@ACTOR
 def rollback(name: str, to: str | None, reason: str, actor: str) -> None:
     """Go back to an earlier release of the model NAME: model, feature view and online namespace in one step."""
     _report(releases().rollback(releasable(name), to=to, actor=actor, reason=reason))
@@ -84,7 +84,7 @@ def publish(name: str, *, force: bool) -> None:
 @release.command("end-canary")
 @click.argument("name")
 @click.option("--reason", required=True, help="Goes on record.")
-@_ACTOR
+@ACTOR
 def end_canary(name: str, reason: str, actor: str) -> None:
     """Take the requests of the challenger of the model NAME away."""
     canary = _newest(name).canary
@@ -151,7 +151,9 @@ def _releasable() -> "Iterator[Releasable]":
     for found in iter_modules(convergence_assets.__path__):
         module = f"convergence_assets.{found.name}.release"
         if found.ispkg and not found.name.startswith("_") and find_spec(module):
-            yield import_module(module).RELEASABLE
+            declared = import_module(module)
+            if hasattr(declared, "RELEASABLE"):  # what releases an index is no model: `convergence index` does that
+                yield declared.RELEASABLE
 
 
 def releasable(name: str) -> "Releasable":

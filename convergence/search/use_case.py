@@ -13,3 +13,8 @@ class SearchedUseCase:
     def folder(self, home: Path) -> Path:
         """Where the snapshots of its index are."""
         return home / "indexes" / self.name
+
+    @property
+    def subject(self) -> str:
+        """What the audit log calls its index."""
+        return f"{self.name}_index"

@@ -13,6 +13,7 @@ from convergence_assets.semantic_search import (
     index,
     items,
     judged,
+    monitoring,
     release,
     training,
 )
@@ -27,11 +28,12 @@ defs = dg.Definitions(
         items_topic,
         raw_items,
         *dg.load_assets_from_modules([items, images, judged, encoders, embeddings, training, evaluation]),
-        *dg.load_assets_from_modules([index, release]),
+        *dg.load_assets_from_modules([index, release, monitoring]),
     ],
     asset_checks=[
         personal_data_check(items.search_items),
         evaluation.fusion_helps,
         gate_check(release.search_releases),
+        monitoring.embedding_drift_alarm,
     ],
 )

@@ -167,7 +167,7 @@ def index_ins() -> dict[str, dg.AssetIn]:
     required_resource_keys={"indexes"},
     code_version="1",
     kinds={"qdrant", "deltalake"},
-    tags={"layer": "embedding"},
+    tags={"layer": "index"},
     **OWNED,
 )
 def search_index(

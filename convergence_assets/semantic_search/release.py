@@ -11,6 +11,7 @@ import polars as pl
 from convergence.errors import IndexConflict, IndexMissing
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.lake.tables import Lake
+from convergence.search.use_case import SearchedUseCase
 from convergence.versions.audit import AuditLog, Draft
 from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.evaluation import FUSED
@@ -19,7 +20,7 @@ from convergence_assets.semantic_search.items import OWNED
 from resources.keys import table_of
 from resources.lake import Described, lake_asset
 
-SUBJECT = "semantic_search_index"  # of the audit log
+SUBJECT = SearchedUseCase(USE_CASE).subject  # of the audit log
 LEAST_RECALL = 0.98  # of exact search
 MOST_LOST = 0.02  # of nDCG on any judged set, against what answers now
 _JUDGED = {"from": ["search_index.recall_10", "search_quality.ndcg_10"]}
@@ -88,7 +89,7 @@ def _said(rows: pl.DataFrame) -> dict[str, Any]:
     required_resource_keys={"indexes"},
     code_version="1",
     kinds={"qdrant", "deltalake"},
-    tags={"layer": "release"},
+    tags={"layer": "index"},
     **OWNED,
 )
 def search_releases(

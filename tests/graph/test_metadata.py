@@ -22,7 +22,7 @@ KINDS = {
 PARTS = {"creditcard", "models", "monitoring"}  # of a use case that is too large for one group
 LAYERS = {
     *("topic", "raw", "mart", "dataset", "feature", "model", "release", "evaluation", "prediction", "monitoring"),
-    "operations",
+    *("embedding", "index", "operations"),
 }
 SNAKE = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 
