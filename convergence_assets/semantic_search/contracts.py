@@ -96,7 +96,7 @@ class SearchImage(Event):
     class Config(Event.Config):
         """Columns are as declared."""
 
-        metadata = {"rows_of": "search_items"}
+        metadata = {"rows_of": "search_items", "from": ["search_items.object_uri", "search_items.object_sha256"]}
 
 
 class Embedding(Event):
@@ -120,3 +120,5 @@ class Embedding(Event):
 
     class Config(Event.Config):
         """Columns are as declared."""
+
+        metadata = {"from": ["*"]}

@@ -94,7 +94,7 @@ def _of_words(modality: str, description: str) -> dg.AssetsDefinition:
         name=f"{modality}_embeddings",
         ins={
             "search_items": using(("modality", "title", "text", "code"), **_FROM),
-            "encoder": dg.AssetIn(key_of(f"semantic_search/{modality}_encoder")),
+            "encoder": using(("digest",), key=key_of(f"semantic_search/{modality}_encoder")),
         },
         description=description,
         **_ASSET,
@@ -131,8 +131,8 @@ and code, identifiers split. Equal content by the same encoder is encoded once."
 
 @lake_asset(
     ins={
-        "search_images": dg.AssetIn(**_FROM),
-        "image_encoder": dg.AssetIn(**_FROM),
+        "search_images": using(("sha256", "title", "thumbnail_sha256", "licence"), **_FROM),
+        "image_encoder": using(("digest",), **_FROM),
         "image_features": using(("logits",), **_FROM),
     },
     required_resource_keys={"objects"},

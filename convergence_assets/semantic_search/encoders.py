@@ -150,7 +150,7 @@ def image_encoder(
     search_items: pl.LazyFrame,
     text_encoder: pl.LazyFrame,
 ) -> Described:
-    """The encoder of images, into the space of the text encoder, and of queries for them.
+    """The encoder of images, into the space of texts, and of queries for them.
 
     Grain: the encoder, one row. An ImageNet backbone aligned on captions: class names weighted by their probability
     (no training), mixed with a ridge regression to captions. What it finds of images that it has not seen is in

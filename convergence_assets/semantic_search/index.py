@@ -181,7 +181,7 @@ def search_index(
     search_rankers: pl.LazyFrame,
     judged_queries: pl.LazyFrame,
 ) -> Described:
-    """The index as of the end of each day: texts, functions and images with their vectors.
+    """The index as of the end of each day: texts, functions, images, their vectors.
 
     Grain: day. Built by copying the index of the day before and applying the difference, beside the live one; asked
     judged queries before it is kept, and compared with exact search. An item that is sent again counts as it was sent

@@ -25,7 +25,7 @@ class JudgedQuery(pa.DataFrameModel):
 
     query_set: str = pa.Field(description="cosqa, concode, captions or images")
     query_id: str = pa.Field(unique=True, description="The query")
-    query: str = pa.Field(description="Its words", metadata={"made_here": "as published"})
+    query: str = pa.Field(description="Its words")
     modality: str = pa.Field(isin=MODALITIES, description="What is searched")
     language: str = pa.Field(nullable=True, description="Of the candidates; null: all of the modality")
     relevant: Annotated[pl.List, pl.String] = pa.Field(description="Items that are right answers")
@@ -35,6 +35,8 @@ class JudgedQuery(pa.DataFrameModel):
 
     class Config(StrictColumns):
         """Columns are as declared."""
+
+        metadata = {"made_here": "queries and right answers as published"}
 
 
 def split_of(cluster: str) -> str:

@@ -66,7 +66,7 @@ class OutOfFold(pa.DataFrameModel):
 def image_out_of_fold(
     image_features: pl.LazyFrame, search_items: pl.LazyFrame, text_encoder: pl.LazyFrame
 ) -> pl.DataFrame:
-    """Scores of images for captions, by alignments that have seen neither of the two images.
+    """Scores of images for captions, by alignments that have seen neither image.
 
     Grain: candidate and caption. Five folds by image, two left out; parameters are chosen inside the others. Beside it
     its two halves, and a regression from a colour histogram to captions.
@@ -243,7 +243,7 @@ def search_rankers(
     image_out_of_fold: pl.LazyFrame,
     judged_queries: pl.LazyFrame,
 ) -> pl.DataFrame:
-    """How dense and sparse rankings are fused, and what a fused score says of relevance.
+    """How dense and sparse rankings are fused, and what a score says of relevance.
 
     Grain: ranker: a modality, and for code two kinds of query. A convex combination with one number to learn, on the
     development half of the judged queries; the sparse ranking gets a share only where every judged set gains by it.
