@@ -18,8 +18,9 @@ from convergence_assets.semantic_search import (
     training,
 )
 from convergence_assets.semantic_search.arrivals import TOPIC, items_topic, raw_items
+from convergence_assets.semantic_search.pages import PAGES
 
-__all__ = ["SEARCHED", "TOPIC", "defs"]
+__all__ = ["PAGES", "SEARCHED", "TOPIC", "defs"]
 
 SEARCHED = SearchedUseCase(index.USE_CASE)
 

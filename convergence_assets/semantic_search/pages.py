@@ -23,7 +23,6 @@ def numbers(lake: Lake) -> dict[str, str]:
     quality = lake.scan("semantic_search/search_quality").collect()
     return {
         "search_run": run(lake),
-        "search_result": result(quality),
         "search_quality": parts(quality),
         "search_whole": whole(quality),
         "search_images": images(quality),
@@ -37,16 +36,6 @@ def run(lake: Lake) -> str:
     """When, by which code and on which data quality was judged."""
     made = manifest(lake, "semantic_search/search_quality", "")
     return f"{made['committed_at'][:10]}, code revision {made['revision'][:7]}, data {'; '.join(made['origins'])}"
-
-
-def result(quality: pl.DataFrame) -> str:
-    """One line: web queries to functions, captions to images."""
-    code = quality.filter(query_set="cosqa", candidate=DENSE, split="all").row(0, named=True)
-    image = quality.filter(query_set="images", candidate=DENSE, split="all").row(0, named=True)
-    return (
-        f"MRR {code['mrr']:.3f} of web queries over {code['candidates']:,} functions; recall@5 {image['recall_5']:.2f} "
-        f"of captions over {image['candidates']} images"
-    )
 
 
 def _told(row: dict[str, Any], measures: tuple[str, ...] = MEASURES) -> list[str]:

@@ -14,7 +14,8 @@ HEAVY = (
     *("torch", "mlflow", "transformers", "pyspark", "evidently", "feast", "h2o", "great_expectations"),
     *("opentelemetry.sdk", "prometheus_client", "fastapi"),
     *("shap", "xgboost", "sklearn", "pandas", "matplotlib", "scipy"),
-    *("PIL", "onnxruntime", "onnx", "tokenizers", "sentence_transformers", "torchvision", "qdrant_edge", "qdrant_client"),
+    *("PIL", "onnxruntime", "onnx", "tokenizers", "sentence_transformers", "torchvision"),
+    *("qdrant_edge", "qdrant_client"),
 )
 # From the top: a layer may import itself and what is below it.
 LAYERS = (("convergence.cli",), ("convergence_assets",), ("asset_checks", "sensors"), ("resources",), ("convergence",))

@@ -1,0 +1,114 @@
+"""The gate of an index, and what a day holds."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+
+from convergence_assets.semantic_search.evaluation import DENSE, FUSED, SPARSE, helped
+from convergence_assets.semantic_search.images import colours
+from convergence_assets.semantic_search.index import RETENTION_DAYS, as_of
+from convergence_assets.semantic_search.release import LEAST_RECALL, MOST_LOST, decide
+
+DAY = date(2024, 1, 2)
+
+
+def index(**change: Any) -> dict[str, Any]:
+    return {"event_date": DAY, "index_version": "new", "recall_10": 1.0, **change}
+
+
+def champion(**quality: float) -> dict[str, Any]:
+    return {"index_version": "old", "quality": json.dumps(quality)}
+
+
+def test_an_index_that_finds_what_exact_search_finds_and_lost_nothing_goes_live() -> None:
+    row = decide(index(), {"cosqa": 0.6}, champion(cosqa=0.6))
+    assert (row["promoted"], row["index_version"], json.loads(row["quality"])) == (True, "new", {"cosqa": 0.6})
+
+
+@pytest.mark.parametrize(
+    ("change", "quality", "rule"),
+    [
+        ({"recall_10": LEAST_RECALL - 0.01}, {"cosqa": 0.6}, "recall of exact search"),
+        ({}, {"cosqa": 0.6 - MOST_LOST - 0.001}, "nDCG@10 on cosqa"),
+        ({}, {}, "nDCG@10 on cosqa"),
+    ],
+    ids=["recall", "worse", "not judged"],
+)
+def test_a_broken_rule_leaves_what_answers_in_place(change: dict, quality: dict, rule: str) -> None:
+    row = decide(index(**change), quality, champion(cosqa=0.6))
+    assert (row["promoted"], row["index_version"]) == (False, "old")
+    assert rule in row["reason"]
+    assert json.loads(row["quality"]) == {"cosqa": 0.6}
+    assert [r["passed"] for r in json.loads(row["gate"]) if r["rule"] == rule] == [False]
+
+
+def test_quality_is_held_to_what_answers_and_not_to_what_was_refused() -> None:
+    refused = decide(index(), {"cosqa": 0.4}, champion(cosqa=0.6))
+    again = decide(index(index_version="next"), {"cosqa": 0.45}, refused)
+    assert not again["promoted"]
+
+
+def test_the_first_index_has_nothing_to_be_worse_than() -> None:
+    row = decide(index(), {"cosqa": 0.1}, None)
+    assert row["promoted"]
+
+
+def points(*rows: tuple[str, int, str]) -> dict[str, pl.DataFrame]:
+    """Items with the day they were sent on, counted from DAY, and their content."""
+    made = [
+        {"item_id": item, "event_date": DAY + timedelta(days=n), "vector": [1.0], "sparse_indices": [1],
+         "sparse_values": [1.0], "payload": content, "language": None, "content_hash": content, "encoder": "e",
+         "event_time": datetime(2024, 1, 2, tzinfo=UTC) + timedelta(days=n),
+         "arrived_at": datetime(2024, 1, 2, tzinfo=UTC) + timedelta(days=n)}
+        for item, n, content in rows
+    ]  # fmt: skip
+    return {"text": pl.DataFrame(made)}
+
+
+def test_a_day_holds_the_newest_of_each_item_that_had_come_by_then() -> None:
+    sent = points(("a", 0, "first"), ("a", 2, "second"), ("b", 1, "other"))
+    held = [as_of(sent, DAY + timedelta(days=n))["text"].select("item_id", "payload").rows() for n in range(3)]
+    assert held == [[("a", "first")], [("a", "first"), ("b", "other")], [("a", "second"), ("b", "other")]]
+
+
+def test_an_item_that_nobody_sends_again_leaves_the_index() -> None:
+    sent = points(("a", 0, "first"))
+    assert as_of(sent, DAY + timedelta(days=RETENTION_DAYS - 1))["text"].height == 1
+    assert as_of(sent, DAY + timedelta(days=RETENTION_DAYS))["text"].height == 0
+
+
+def judged(fused: float, *, queries: int = 500) -> pl.DataFrame:
+    rows = [(c, "test", v) for c, v in ((DENSE, 0.6), (SPARSE, 0.4), (FUSED, fused))]
+    frame = pl.DataFrame(rows, schema=["candidate", "split", "ndcg_10"], orient="row")
+    return frame.with_columns(query_set=pl.lit("cosqa"), queries=pl.lit(queries))
+
+
+def test_a_fusion_that_loses_to_its_better_part_blocks() -> None:
+    verdict = helped(judged(0.59))
+    assert not verdict.passed
+    assert verdict.severity.value == "ERROR"
+    assert "cosqa loses 0.0100 on 500 queries" in (verdict.description or "")
+
+
+def test_one_that_is_as_good_passes_and_a_loss_on_few_queries_only_warns() -> None:
+    assert helped(judged(0.6)).passed
+    assert helped(judged(0.59, queries=20)).severity.value == "WARN"
+
+
+def test_nothing_judged_is_no_success() -> None:
+    verdict = helped(judged(0.7).filter(pl.col("candidate") != FUSED))
+    assert not verdict.passed
+    assert verdict.severity.value == "ERROR"
+
+
+def test_a_colour_histogram_counts_every_pixel_once() -> None:
+    import numpy as np
+
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    pixels[:2, :, 0] = 255
+    found = colours(pixels)
+    assert found.sum() == pytest.approx(1.0)
+    assert sorted(found[found > 0].tolist()) == [0.5, 0.5]
