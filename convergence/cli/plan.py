@@ -56,7 +56,7 @@ def plan(
     from convergence.cli import ROOT, lake
 
     given: dict[Role, str | None] = {"text": text, "code": code, "image": image}
-    named = {role: name for role, name in given.items() if name}
+    named: dict[Role, str] = {role: name for role, name in given.items() if name}
     if (named or precision) and use_case != _SEARCHED:
         raise click.UsageError(f"encoders can be exchanged in {_SEARCHED} only: leave --use-case out")
     asked, here = read_prices(prices or ROOT / PRICES), lake()
