@@ -9,13 +9,13 @@ import dagster as dg
 from convergence.catalog.consumers import Consumer
 from convergence.catalog.prices import Prices
 from convergence.lake.manifests import PartitionState, states
-from convergence.lake.tables import WHOLE, Lake
+from convergence.lake.tables import Lake
 from convergence.versions.lineage import Column, ColumnGraph
+from resources.costs import measured, usage_of
 from resources.keys import table_of
 from resources.lineage import said
 
 NEWEST = 60  # partitions of a table that the catalogue lists
-_MEASURED = ("cpu_seconds", "elapsed_seconds", "peak_memory_mib", "bytes_written")
 
 
 def catalog(
@@ -115,14 +115,8 @@ def _history(
 ) -> dict[str, Any]:
     """What the lake holds of an asset, and what its newest materializations say that each partition took."""
     records = instance.fetch_materializations(spec.key, limit=max(1, 2 * len(held))).records if held else []
-    took: dict[str, dict[str, float]] = {}
-    for record in records:  # newest first
-        metadata = record.asset_materialization.metadata if record.asset_materialization else {}
-        if "cpu_seconds" in metadata:
-            figures = {name: float(metadata[name].value or 0) for name in _MEASURED if name in metadata}  # pyright: ignore[reportArgumentType]
-            took.setdefault(record.partition_key or WHOLE, figures)
-    took = {key: figures for key, figures in took.items() if key in held}
-    made = {key: prices.of_making(*(figures[n] for n in _MEASURED[:3])) for key, figures in took.items()}
+    took = {key: figures for key, figures in measured(records).items() if key in held}
+    made = {key: prices.of_making(*usage_of(figures)) for key, figures in took.items()}
     return {
         "versions": _versions(held, took, made, records) if held else None,
         "cost": {

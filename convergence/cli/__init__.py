@@ -22,6 +22,7 @@ from convergence.cli.index import index
 from convergence.cli.land import land
 from convergence.cli.lineage import impact, lineage
 from convergence.cli.now import now
+from convergence.cli.plan import plan
 from convergence.cli.rebuild import with_rebuild
 from convergence.cli.rejected import rejected
 from convergence.cli.release import promote, release, rollback
@@ -58,7 +59,7 @@ def cli(*, debug: bool) -> None:
 
 for command in (
     *(audit, catalog, chaos, contract, docs, erase, features, impact, index),
-    *(land, lineage, now, promote, rejected, release),
+    *(land, lineage, now, plan, promote, rejected, release),
     *(with_rebuild(replay), reproduce, rollback, search, serve, services),
 ):
     cli.add_command(command)

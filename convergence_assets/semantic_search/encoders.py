@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.search import alignment, image_backbone
-from convergence.search.encoders import StoredEncoder, opened
+from convergence.search.encoders import Precision, Role, StoredEncoder, opened
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.images import labelled
 from convergence_assets.semantic_search.judged import MODELS
@@ -83,11 +83,20 @@ def _said(rows: pl.DataFrame) -> dict[str, Any]:
 
 
 @lru_cache(maxsize=1)
-def _text_model(checkpoint: str, precision: Literal["fp32", "int8"]) -> StoredEncoder:
+def _text_model(checkpoint: str, precision: Precision) -> StoredEncoder:
     """A model of texts; exporting it takes a minute, and by default texts and functions have the same."""
     from convergence.search.checkpoints import exported
 
     return exported(checkpoint, role="text", precision=precision, max_tokens=MAX_TOKENS)
+
+
+def of_checkpoint(role: Role, checkpoint: str, precision: Precision) -> StoredEncoder:
+    """The encoder that a checkpoint gives. Raises EncoderError where it cannot be had, or is none of that role."""
+    from convergence.search.checkpoints import exported
+
+    if role == "image":
+        return exported(checkpoint, role=role, precision=precision, max_tokens=MAX_TOKENS)
+    return replace(_text_model(checkpoint, precision), role=role)
 
 
 def _of_checkpoint(role: Literal["text", "code"]) -> dg.AssetsDefinition:
@@ -109,7 +118,7 @@ far int8 is from fp32 are in the row. Materialize it again after a change: embed
     )
     def encoder(context: dg.AssetExecutionContext) -> Described:
         wanted = context.resources.checkpoints
-        made = replace(_text_model(getattr(wanted, role), wanted.precision), role=role)
+        made = of_checkpoint(role, getattr(wanted, role), wanted.precision)
         context.log.info(f"{role}: {made.name} of {made.source}, {made.precision}, digest {made.digest[:12]}")
         return Described(row_of(made), origins=[f"weights: {made.source}"])
 
@@ -158,9 +167,7 @@ def image_encoder(
     """
     wanted = context.resources.checkpoints
     if wanted.image != ALIGNED:
-        from convergence.search.checkpoints import exported
-
-        made = exported(wanted.image, role="image", precision=wanted.precision, max_tokens=MAX_TOKENS)
+        made = of_checkpoint("image", wanted.image, wanted.precision)
         return Described(row_of(made), origins=[f"weights: {made.source}"])
     from convergence.search.image_encoder import aligned
 
