@@ -6,7 +6,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import date, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +19,20 @@ from numpy.typing import NDArray
 from benchmarks.data import roomiest
 from benchmarks.measure import Row, Section
 from convergence.search.backends import POINT, VectorIndex, Where
+from convergence.search.checkpoints import DEFAULT_TEXT, exported
+from convergence.search.fusion import Fusion
+from convergence.search.items import Item
+from convergence.search.query import Query
 from convergence.search.recall import recall_at
+from convergence.search.searching import Searcher
 from convergence.search.snapshots import Snapshots
+from convergence.search.sparse import Bm25
 from resources.environments import ROOT
 
 TITLE = "Search in 100,000 vectors"
 DIMENSION, CENTRES, K = 384, 2_000, 10
+BM25 = Bm25(average=20.0)
+FUSION = Fusion(0.7, 0.3, (0.3, 0.1), (5.0, 3.0), (1.0, -3.0))
 TERMS, VOCABULARY = 20, 50_000
 DAYS = 100
 M, CONSTRUCTION, EF = 16, 128, 128  # of every graph
@@ -42,10 +52,29 @@ def clustered(rows: int, seed: int) -> Vectors:
     return (found / np.linalg.norm(found, axis=1, keepdims=True)).astype(np.float32)
 
 
+def drawn(rows: int, seed: int) -> list[list[int]]:
+    """Numbers of the words of each text, few of which are frequent."""
+    words = np.random.default_rng(seed).zipf(1.3, size=(rows, TERMS)) % VOCABULARY
+    return [sorted(set(row)) for row in words.tolist()]
+
+
+@cache
+def word(number: int) -> str:
+    """A made-up word: its number in letters."""
+    letters = [chr(ord("a") + number // 26**place % 26) for place in range(4)]
+    return "z" + "".join(letters)
+
+
+@cache
+def token(number: int) -> int:
+    """The id under which an index knows a word."""
+    (found,) = BM25.query(word(number)).indices
+    return found
+
+
 def terms(rows: int, seed: int) -> list[list[int]]:
-    """Token ids of each text, few of which are frequent."""
-    drawn = np.random.default_rng(seed).zipf(1.3, size=(rows, TERMS)) % VOCABULARY
-    return [sorted(set(row)) for row in drawn.tolist()]
+    """Token ids of each text."""
+    return [sorted({token(number) for number in one}) for one in drawn(rows, seed)]
 
 
 def points(vectors: Vectors) -> pl.DataFrame:
@@ -60,7 +89,7 @@ def points(vectors: Vectors) -> pl.DataFrame:
             "vector": pl.Series(vectors).cast(pl.List(pl.Float32)),
             "sparse_indices": held,
             "sparse_values": [[1.0] * len(one) for one in held],
-            "payload": '{"title": "made up"}',
+            "payload": Item(day=str(FIRST), title="made up", text="a text").as_payload(),
             "language": ["python" if n % 3 else "java" for n in range(rows)],
             "content_hash": names,
             "encoder": "made up",
@@ -124,24 +153,32 @@ def section(*, quick: bool) -> Section:
     exact = np.argpartition(-(asked[:200] @ vectors.T), K, axis=1)[:, :K]
     frame, tokens = points(vectors), terms(queries, 1)
     with tempfile.TemporaryDirectory(dir=roomiest(), prefix="bench-") as scratch:
-        snapshots = Snapshots(Path(scratch))
-        built, _ = clocked(lambda: snapshots.build("first", {"text": frame}, {}))
+        snapshots, encoder = Snapshots(Path(scratch)), exported(DEFAULT_TEXT, role="text")
+        about = {
+            "encoders": {"text": encoder.digest},
+            "fusions": {"text": FUSION.as_json()},
+            "sparse": {"text": vars(BM25)},
+        }
+        built, _ = clocked(lambda: snapshots.build("first", {"text": frame}, about))
+        other = pl.lit(Item(day=str(FIRST), title="another").as_payload())
         changed = frame.with_columns(
-            payload=pl.when(pl.col("item_id") == frame["item_id"][0]).then(pl.lit("{}")).otherwise("payload")
+            payload=pl.when(pl.col("item_id") == frame["item_id"][0]).then(other).otherwise("payload")
         )
-        again, change = clocked(lambda: snapshots.build("second", {"text": changed}, {}, "first"))
+        again, change = clocked(lambda: snapshots.build("second", {"text": changed}, about, "first"))
         assert (change.upserted, change.deleted) == (1, 0)
         disk = sum(p.stat().st_blocks * 512 for p in (Path(scratch) / "first").rglob("*")) / 2**20
         used = footprint(Path(scratch))
         opening, snapshot = clocked(lambda: snapshots.opened("second"))
         with snapshot:
-            index = snapshot.indexes["text"]
+            index, searcher = snapshot.indexes["text"], Searcher.of(snapshot, {"text": encoder})
+            texts = [" ".join(word(number) for number in one[:8]) for one in drawn(queries, 1)]
             graphs = {name: clocked(lambda make=make: make(vectors)) for name, make in OTHERS.items()}
             times = in_turns(
                 {
                     "dense": lambda n: index.dense(asked[n].tolist(), K),
                     "a tenth": lambda n: index.dense(asked[n].tolist(), K, TENTH),
                     "hybrid": lambda n: hybrid(index, asked[n].tolist(), tokens[n]),
+                    "whole": lambda n: searcher.search(Query(text=texts[n], limit=20)),
                     **{name: lambda n, ask=graph[1]: ask(asked[n]) for name, graph in graphs.items()},
                 },
                 queries,
@@ -161,10 +198,19 @@ def section(*, quick: bool) -> Section:
             ),
             Row(f"recall@{K}, beside {name}", f"{mine:.4f}", f"{shares[name]:.4f}", "", "", "≥ 0.95", mine >= 0.95),
         ]
-    slowest = float(np.quantile(times["hybrid"], 0.95))
+    slowest = float(np.quantile(times["whole"], 0.95))
     found += [
         Row("dense among a tenth of the days", shown(times["a tenth"]), "", "", ""),
-        Row("hybrid: 50 dense, 50 sparse, fused", shown(times["hybrid"]), "", "", "", "p95 ≤ 50 ms", slowest <= 50),
+        Row("hybrid: 50 dense, 50 sparse, fused", shown(times["hybrid"]), "", "", ""),
+        Row(
+            "a search of 8 words end to end: MiniLM int8, 200 dense, 200 sparse, fused, 20 results",
+            f"{shown(times['whole'])}, p95 {slowest:.1f} ms",
+            "",
+            "",
+            "",
+            "p95 ≤ 50 ms",
+            slowest <= 50,
+        ),
         Row("one changed item: a new snapshot", f"{again:.1f} s", f"{built:.1f} s anew", f"{again / built:.2f}", ""),
         Row("opening a snapshot (a copy)", f"{opening:.2f} s", "", "", ""),
         Row("a snapshot on disk", f"{disk:.0f} MB", f"{vectors.nbytes / 2**20:.0f} MB of vectors", "", ""),

@@ -6,6 +6,7 @@ built again is the same folder. The row remains for good; of the folders only th
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
 
@@ -83,15 +84,8 @@ def about(encoders: Mapping[str, StoredEncoder], fusions: Mapping[str, Fusion]) 
         "use_case": USE_CASE,
         "encoders": {name: encoder.digest for name, encoder in encoders.items()},
         "fusions": {name: fusion.as_json() for name, fusion in fusions.items()},
-        "sparse": {name: vars_of(terms) for name, terms in composition.TERMS.items()},
+        "sparse": {name: asdict(terms) for name, terms in composition.TERMS.items()},
     }
-
-
-def vars_of(terms: Any) -> dict[str, Any]:
-    """The settings that made terms of words, as JSON can hold them."""
-    from dataclasses import asdict
-
-    return asdict(terms)
 
 
 class Trial:
