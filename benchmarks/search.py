@@ -6,7 +6,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path

@@ -26,7 +26,9 @@ FEATURES, LOGITS = "features", "logits"
 
 @cache
 def backbone() -> bytes:
-    """The graph, exported once in a process: uint8 pixels (1, s, s, 3) to features (1, 1280) and the logits of ImageNet's classes (1, 1000).
+    """The graph, exported once in a process.
+
+    It takes uint8 pixels (1, s, s, 3) to features (1, 1280) and the logits of ImageNet's classes (1, 1000).
 
     Both are over the image and its mirror image; features are square roots of mean activations, which are never
     negative, so that the few large ones do not outweigh the rest.
