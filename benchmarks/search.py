@@ -107,7 +107,7 @@ def hybrid(index: VectorIndex, vector: list[float], tokens: list[int]) -> list[s
 
 
 def faiss_graph(vectors: Vectors) -> Callable[[Vectors], Any]:
-    import faiss
+    import faiss  # pyright: ignore[reportMissingImports]
 
     index: Any = faiss.IndexHNSWFlat(DIMENSION, M, faiss.METRIC_INNER_PRODUCT)
     index.hnsw.efConstruction, index.hnsw.efSearch = CONSTRUCTION, EF
@@ -116,7 +116,7 @@ def faiss_graph(vectors: Vectors) -> Callable[[Vectors], Any]:
 
 
 def usearch_graph(vectors: Vectors) -> Callable[[Vectors], Any]:
-    from usearch.index import Index
+    from usearch.index import Index  # pyright: ignore[reportMissingImports]
 
     index = Index(
         ndim=DIMENSION, metric="ip", dtype="f32", connectivity=M, expansion_add=CONSTRUCTION, expansion_search=EF

@@ -112,7 +112,15 @@ def use_case(name: str) -> None:
 @cli.command()
 @click.option("--use-case", "only", help="One use case; default: all.")
 def demo(only: str | None) -> None:
-    """Materialize everything that is missing or out of date, and show what came of it."""
+    """Materialize everything that is missing or out of date, and show what came of it.
+
+    Without --use-case each use case has a process of its own, as many at once as there are cores.
+    """
+    if only is None:
+        from convergence.cli.side_by_side import run_side_by_side
+
+        arriving = sorted(path.parent.name for path in (ROOT / "convergence_assets").glob("[!_]*/arrivals.py"))
+        sys.exit(0 if run_side_by_side(arriving) else 1)
     from convergence.cli.demo import run_demo
 
     with instance() as inst:

@@ -13,6 +13,7 @@ from rich.table import Table
 from convergence.arrivals.lander import Lander
 from convergence.arrivals.replay import replay
 from convergence.cli.materialize import QUIET, cause
+from convergence.cli.side_by_side import CLOSING
 from convergence.errors import SettingsError
 from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import Provenance, states
@@ -37,11 +38,11 @@ class Report:
     failed: list[str] = field(default_factory=list)
 
 
-def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
+def run_demo(instance: dg.DagsterInstance, use_case: str) -> bool:
     """Replay what is not in the inbox, materialize what is missing or stale; False if a run failed."""
     began, here, report = time.perf_counter(), settings(), Report()
     lake = resources(here)["lake"].lake
-    wanted = {name: t for name, t in topics().items() if only in (None, use_case_of(t.table))}
+    wanted = {name: t for name, t in topics().items() if use_case_of(t.table) == use_case}
     for topic in wanted.values():
         played = list(replay(topic, here.published_data, here.home / "inbox", topic.first_day, topic.last_day))
         origin = played[0][2]
@@ -52,10 +53,12 @@ def run_demo(instance: dg.DagsterInstance, only: str | None = None) -> bool:
     nodes = [
         n
         for n in lake_nodes(defs.resolve_all_asset_specs())
-        if only in (None, use_case_of(n.table)) and n.layer != "operations"
+        if use_case_of(n.table) == use_case and n.layer != "operations"
     ]
     if not nodes:
-        raise SettingsError(f"no use case {only!r}: there are {', '.join(sorted({n.split('.')[0] for n in topics()}))}")
+        raise SettingsError(
+            f"no use case {use_case!r}: there are {', '.join(sorted({n.split('.')[0] for n in topics()}))}"
+        )
     if late := report_unrecorded(instance, lake, nodes):
         console.print(f"{late} partitions were written by a run that was interrupted; Dagster has been told")
     landed = {t.table: t for t in wanted.values()}
@@ -179,7 +182,7 @@ def _summary(instance: dg.DagsterInstance, lake: Lake, nodes: Sequence[Node], re
         for s in defs.resolve_all_asset_specs()
         if "key_metric" in s.metadata
     }
-    table = Table("asset", "partitions", "rows", "checks passed", "key metric", "seconds", title="What is there now")
+    table = Table("asset", "partitions", "rows", "checks passed", "key metric", "seconds", title=CLOSING)
     graph = defs.resolve_asset_graph()
     for node in nodes:
         keys = graph.get_check_keys_for_assets({key_of(node.table)})

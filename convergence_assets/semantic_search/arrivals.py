@@ -112,6 +112,7 @@ TOPIC = Topic(
     first_day=FIRST_DAY,
     last_day=LAST_DAY,
     late_after=timedelta(hours=48),
+    silent_after=timedelta(hours=24),
     assumed_lateness=timedelta(0),
     clock="time",
     key="item_id",

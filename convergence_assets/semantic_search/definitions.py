@@ -1,5 +1,7 @@
 """Semantic search as Dagster sees it."""
 
+from datetime import timedelta
+
 import dagster as dg
 
 from asset_checks.gate import gate_check
@@ -20,7 +22,10 @@ from convergence_assets.semantic_search import (
 from convergence_assets.semantic_search.arrivals import TOPIC, items_topic, raw_items
 from convergence_assets.semantic_search.pages import PAGES
 
-__all__ = ["PAGES", "SEARCHED", "TOPIC", "defs"]
+__all__ = ["FRESH", "PAGES", "SEARCHED", "TOPIC", "defs"]
+
+# Where a live source is configured: how long after its last materialization a table is overdue.
+FRESH = {"semantic_search/search_index": timedelta(hours=25)}
 
 SEARCHED = SearchedUseCase(index.USE_CASE)
 

@@ -1,0 +1,49 @@
+"""Demos side by side: told as they happen, tables in one piece, failures not lost."""
+
+import sys
+
+import pytest
+
+from convergence.cli.side_by_side import CLOSING, demo_of, run_side_by_side
+
+_PROGRAM = """
+import sys, time
+name, code = sys.argv[1].split("=")
+for n in range(3):
+    print(f"ok {name}/{n}"); time.sleep(0.05)
+print("   {closing}")
+for n in range(3):
+    print(f"table of {name}"); time.sleep(0.05)
+sys.exit(int(code))
+"""
+
+
+def told(*use_cases: str, at_once: int) -> tuple[bool, list[str]]:
+    said: list[str] = []
+    program = _PROGRAM.replace("{closing}", CLOSING)
+    well = run_side_by_side(
+        use_cases, at_once=at_once, command=lambda name: [sys.executable, "-c", program, name], say=said.append
+    )
+    return well, said
+
+
+def test_each_table_is_told_in_one_piece_after_its_own_progress() -> None:
+    well, said = told("a=0", "b=0", at_once=2)
+    assert well
+    for name in "ab":
+        at = [n for n, line in enumerate(said) if line == f"table of {name}"]
+        assert at == [at[0], at[0] + 1, at[0] + 2]
+        assert CLOSING in said[at[0] - 1]
+        assert max(n for n, line in enumerate(said) if line.startswith(f"ok {name}/")) < at[0]
+
+
+@pytest.mark.parametrize("at_once", [1, 2])
+def test_one_that_fails_fails_them_all_and_does_not_stop_the_others(at_once: int) -> None:
+    well, said = told("a=1", "b=0", at_once=at_once)
+    assert not well
+    assert "the demo of a=1 ended with exit code 1" in said
+    assert said.count("table of b") == 3
+
+
+def test_what_runs_is_the_demo_of_one_use_case() -> None:
+    assert demo_of("churn")[1:] == ["-m", "convergence.cli", "demo", "--use-case", "churn"]
