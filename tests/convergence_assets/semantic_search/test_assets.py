@@ -9,14 +9,23 @@ import polars as pl
 import pytest
 
 from convergence.cli.reproduce import reproduced
+from convergence.errors import EncoderMismatch
 from convergence.lake.manifests import manifest, states
+from convergence.marked_pages import marked
 from convergence.search.kept_encoders import kept
 from convergence.search.query import Query
 from convergence.search.searching import Searcher
 from convergence.versions.audit import AuditLog
+from convergence.versions.reconcile import stale_partitions
+from convergence_assets.semantic_search.encoders import encoder_of
+from convergence_assets.semantic_search.pages import numbers
 from convergence_assets.semantic_search.release import SUBJECT
 from resources import environments
+from resources.graph import lake_nodes
+from sensors.reconcile import REBUILT
+from tests.convergence.search.tiny_checkpoints import sentence_transformer
 from tests.convergence_assets.semantic_search.worlds import ORDER, House, day, failure, house_in, messages
+from tests.graph.house import ROOT
 
 LAST = 4  # of the days that the world begins with
 
@@ -125,4 +134,37 @@ def test_a_partition_can_be_made_again_from_its_inputs_alone(
     live = house.snapshots.live()
     assert reproduced(f"semantic_search/{what}@{day(2)}"), capsys.readouterr().out
     assert "equal" in capsys.readouterr().out
+    assert house.snapshots.live() == live
+
+
+def test_the_pages_markers_are_the_numbers_that_the_lake_gives(house: House) -> None:
+    found = numbers(house.lake)
+    assert marked((ROOT / "docs" / "search.md").read_text()) == set(found)
+    assert "SIMULATED" in found["search_run"]
+    assert found["search_quality"].count("fused") == house.rows("search_quality")["query_set"].n_unique()
+
+
+def test_another_text_encoder_makes_its_own_vectors_stale_and_no_query_mixes_it_with_the_old_one(house: House) -> None:
+    live = house.snapshots.live()
+    other = sentence_transformer(house.settings.home / "other", "cls")
+    anew = House(house.settings.model_copy(update={"text_encoder": f"folder:{other}"}), house.instance)
+    before = anew.rows("text_encoder")["digest"].item()
+    assert anew.materialize(0, 0, "text_encoder").success
+    nodes = lake_nodes(anew.definitions.resolve_all_asset_specs())
+    held = states(anew.lake, [n.table for n in nodes])
+    stale = stale_partitions([n for n in nodes if n.layer in REBUILT], held)
+    of_day = {s.table.partition("/")[2]: s for s in stale if s.partition == day(2)}
+    assert of_day["text_embeddings"].reason == "inputs changed", of_day
+    assert not of_day["search_index"].ready  # it waits for the vectors
+    assert of_day.keys().isdisjoint({"code_embeddings", "image_embeddings", "search_items", "search_images"})
+
+    result = anew.materialize(2, 2, "text_embeddings")
+    assert anew.metadata(result, "text_embeddings", 2)["encoded_in_this_run"] > 0
+    with house.snapshots.opened_live() as snapshot:  # pyright: ignore[reportOptionalContextManager]
+        digests = snapshot.about["encoders"]
+        assert digests["text"] == before
+        encoders = {n: kept(house.lake.store, d) for n, d in digests.items()}
+        mixed = encoders | {"text": encoder_of(anew.lake.scan("semantic_search/text_encoder"))}
+        with pytest.raises(EncoderMismatch, match="was made with the text encoder"):
+            Searcher.of(snapshot, mixed)
     assert house.snapshots.live() == live
