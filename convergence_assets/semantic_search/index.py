@@ -66,16 +66,19 @@ class SearchIndex(pa.DataFrameModel):
 
 
 def as_of(points: Mapping[str, pl.DataFrame], day: date) -> dict[str, pl.DataFrame]:
-    """What an index holds at the end of a day: the newest of each item that is not too old."""
+    """What an index holds at the end of a day: the newest of each item that is not too old, as what it was sent last.
+
+    An item that is sent again as another modality is no longer what it was.
+    """
     since = day - timedelta(days=RETENTION_DAYS - 1)
-    return {
-        name: rows.filter(pl.col("event_date").is_between(since, day))
+    sent = pl.concat([rows.with_columns(modality=pl.lit(name)) for name, rows in points.items()])
+    newest = (
+        sent.filter(pl.col("event_date").is_between(since, day))
         .sort("event_time", "arrived_at")
         .unique("item_id", keep="last")
-        .select(_POINT)
         .sort("item_id")
-        for name, rows in points.items()
-    }
+    )
+    return {name: newest.filter(pl.col("modality") == name).select(_POINT) for name in points}
 
 
 def about(encoders: Mapping[str, StoredEncoder], fusions: Mapping[str, Fusion]) -> dict[str, Any]:

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from convergence.lake.tables import Lake
 from convergence.observability.usage import Usage
+from resources.costs import usages
 from resources.lake import LakeIOManager, lake_asset
 from resources.writes import costs
-from tests.resources.readings import DAILY, DAYS, Reading, frame_of, readings, values_of
+from tests.resources.readings import DAILY, DAYS, Reading, frame_of, materialize, readings, values_of
 
 FIGURES = {"cpu_seconds", "elapsed_seconds", "peak_memory_mib", "bytes_written"}
 
@@ -71,3 +72,14 @@ def test_the_shares_of_a_run_add_up_to_it(rows: list[int], cpu: float, seconds: 
     assert [f["bytes_written"] for f in found.values()] == [7] + [0] * (len(rows) - 1)
     shares = sorted((frames[key].height, f["cpu_seconds"]) for key, f in found.items())
     assert [s for _, s in shares] == sorted(s for _, s in shares)
+
+
+def test_what_partitions_took_is_read_from_the_newest_event_of_each(lake: Lake, instance: dg.DagsterInstance) -> None:
+    root = readings(values_of())
+    materialize([root], lake, instance, *DAYS[:2])
+    result = materialize([root], lake, instance, DAYS[1])
+    (event,) = result.get_asset_materialization_events()
+    found = usages(instance, root.key, len(DAYS))
+    assert found.keys() == set(DAYS[:2])
+    assert found[DAYS[1]] == tuple(event.materialization.metadata[name].value for name in Usage._fields)
+    assert usages(instance, dg.AssetKey("never_made"), 3) == {}

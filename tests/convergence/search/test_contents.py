@@ -32,8 +32,12 @@ def test_equal_content_has_one_version_whatever_its_order(order: list[int], swap
         version_of({"text": made(6, encoder="e2")}, ABOUT),
         version_of({"text": made(6).with_columns(content_hash=pl.lit("x"))}, ABOUT),
         version_of({"text": made(6)}, {**ABOUT, "fusion": {"text": 0.6}}),
+        version_of({"text": made(6).with_columns(payload=pl.lit("licence withdrawn"))}, ABOUT),
+        version_of({"text": made(6).with_columns(language=pl.lit("ruby"))}, ABOUT),
+        version_of({"text": made(6).with_columns(pl.col("event_date").dt.offset_by("1d"))}, ABOUT),
+        version_of({"text": made(6).with_columns(pl.col("sparse_values").list.eval(pl.element() * 2))}, ABOUT),
     ],
-    ids=["items", "modality", "encoder", "content", "settings"],
+    ids=["items", "modality", "encoder", "content", "settings", "shown", "language", "day", "words"],
 )
 def test_whatever_differs_is_another_version(other: str) -> None:
     assert version_of({"text": made(6)}, ABOUT) != other

@@ -74,6 +74,13 @@ def test_a_day_holds_the_newest_of_each_item_that_had_come_by_then() -> None:
     assert held == [[("a", "first")], [("a", "first"), ("b", "other")], [("a", "second"), ("b", "other")]]
 
 
+def test_an_item_that_is_sent_again_as_something_else_is_no_longer_what_it_was() -> None:
+    sent = {"text": points(("a", 0, "words"), ("b", 0, "words"))["text"], "code": points(("a", 1, "code"))["text"]}
+    held = [{name: rows["item_id"].to_list() for name, rows in as_of(sent, DAY + timedelta(days=n)).items()}
+            for n in range(2)]  # fmt: skip
+    assert held == [{"text": ["a", "b"], "code": []}, {"text": ["b"], "code": ["a"]}]
+
+
 def test_an_item_that_nobody_sends_again_leaves_the_index() -> None:
     sent = points(("a", 0, "first"))
     assert as_of(sent, DAY + timedelta(days=RETENTION_DAYS - 1))["text"].height == 1
