@@ -107,8 +107,6 @@ class IndexConflict(SearchError):
 class EncoderMismatch(SearchError):
     """An encoder whose vectors are not those that the index holds."""
 
-    """An index cannot be built, opened or asked."""
-
 
 class ServiceError(ConvergenceError):
     """A server of ours cannot be installed, started or stopped."""

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import NamedTuple
 
 import obstore
-from obstore.exceptions import AlreadyExistsError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore
 
 from convergence.errors import ObjectError
@@ -38,7 +38,7 @@ class Objects:
         return cls(open_store(root, storage_options or {}))
 
     def put(self, content: bytes) -> Stored:
-        """Keep `content`; what is there already is neither sent nor written again."""
+        """Keep `content`; what is there already is neither sent nor written again. Raises ObjectError: it cannot."""
         name = sha256(content).hexdigest()
         if self.has(name):
             return Stored(name, new=False)
@@ -46,6 +46,8 @@ class Objects:
             obstore.put(self.store, _path(name), content, mode="create")
         except AlreadyExistsError:  # somebody else has put it since
             return Stored(name, new=False)
+        except BaseError as error:
+            raise _unusable("kept", error) from error
         return Stored(name, new=True)
 
     def get(self, name: str) -> bytes:
@@ -54,6 +56,8 @@ class Objects:
             content = bytes(obstore.get(self.store, _path(name)).bytes())
         except FileNotFoundError:
             raise ObjectError(f"there is no object {name}. Land the message that named it again.") from None
+        except BaseError as error:
+            raise _unusable("read", error) from error
         if (found := sha256(content).hexdigest()) != name:
             raise ObjectError(
                 f"object {name} was damaged in the store: its {len(content)} bytes have sha256 {found}. "
@@ -67,7 +71,17 @@ class Objects:
             obstore.head(self.store, _path(name))
         except FileNotFoundError:
             return False
+        except BaseError as error:
+            raise _unusable("looked for", error) from error
         return True
+
+
+def _unusable(what: str, error: BaseError) -> ObjectError:
+    """Without the engine's own words, which name folders and addresses; they are the cause that a log shows."""
+    return ObjectError(
+        f"an object could not be {what} ({type(error).__name__}): expected a store that can be written to and has "
+        "room. Look at its folder or bucket, and try again."
+    )
 
 
 def _path(name: str) -> str:

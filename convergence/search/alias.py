@@ -23,7 +23,10 @@ def live(root: Path) -> Live | None:
     """What is live; None before the first switch. Raises SearchError where the alias is damaged."""
     try:
         said = json.loads((root / ALIAS).read_text())
-        return Live(said["version"], said["previous"], datetime.fromisoformat(said["at"]))
+        version, previous, at = said["version"], said["previous"], datetime.fromisoformat(said["at"])
+        if not isinstance(version, str) or not isinstance(previous, str | None):
+            raise TypeError(said)
+        return Live(version, previous, at)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError) as error:

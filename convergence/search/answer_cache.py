@@ -2,9 +2,12 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from threading import Lock
+from typing import Any
 
-from convergence.search.query import Found, Query
+from convergence.errors import SearchError
+from convergence.search.query import Found, Picture, Query
 from convergence.search.searching import Searcher
 
 MOST = 512  # answers; a page of results has some 20 kB
@@ -23,7 +26,9 @@ class AnswerCache:
 
     def search(self, searcher: Searcher, query: Query) -> Found:
         """What the searcher answers, or has answered before; raises what it raises."""
-        key = (searcher.version, query)
+        # the pixels of a picture hold a whole upload, which is not to be kept for as long as its answer
+        kept = query if query.image is None else replace(query, image=Picture(query.image.sha256, _gone))
+        key = (searcher.version, kept)
         with self._lock:
             found = self._kept.get(key)
             if found:
@@ -36,3 +41,7 @@ class AnswerCache:
                 while len(self._kept) > self._most:
                     self._kept.popitem(last=False)
         return found
+
+
+def _gone() -> Any:
+    raise SearchError("the pixels of an answered picture are not kept: send it again")

@@ -88,7 +88,8 @@ class Searching:
         except ConvergenceError as error:
             self._note(str(error))
         except Exception as error:  # whatever it is, requests are answered by what is open, and it is tried again
-            self._note(f"{type(error).__name__}: {error}", error)
+            # its text may name folders of this machine, and what is noted here is told to whoever asks for health
+            self._note(f"{type(error).__name__}, which nobody expected: see the log of the service", error)
 
     def start(self) -> None:
         """Look now, and then again every POLL seconds, in a thread of its own."""

@@ -155,11 +155,14 @@ class Snapshots:
         return None
 
     def about(self, version: str) -> dict[str, Any]:
-        """The index.json of a snapshot. Raises IndexMissing where it is not on disk."""
+        """The index.json of a snapshot. Raises IndexMissing: it is not on disk. SearchError: it is damaged."""
         try:
             return json.loads((self._place(version) / ABOUT).read_text())
         except FileNotFoundError:
             raise IndexMissing(f"index version {version[:12]} is not on disk: build it again") from None
+        except ValueError:
+            said = f"index version {version[:12]} has a damaged {ABOUT}"
+            raise SearchError(f"{said}: remove its folder and build it again") from None
 
     def versions(self) -> list[str]:
         """The versions on disk, by name."""
@@ -200,7 +203,7 @@ class Snapshots:
         place = self._place(previous) if previous else None
         if place is None or not place.exists():
             return ITEM.to_frame()
-        about = json.loads((place / ABOUT).read_text())
+        about = self.about(place.name)
         items = pl.read_parquet(place / ITEMS)
         if about["backend"] != {"name": ENGINE, "version": installed(ENGINE)}:
             return items.clear()

@@ -90,16 +90,17 @@ class Limits:
             await self._too_large(scope, receive, send)
             return
         if b"transfer-encoding" in headers:  # its length is known only when it is there
-            body, more = b"", True
+            body, more = bytearray(), True
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return
-                body, more = body + message.get("body", b""), message.get("more_body", False)
+                body += message.get("body", b"")
+                more = message.get("more_body", False)
                 if len(body) > self._most:
                     await self._too_large(scope, receive, send)
                     return
-            whole: list[Any] = [{"type": "http.request", "body": body, "more_body": False}]
+            whole: list[Any] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
             original = receive
 
             async def replayed() -> Message:

@@ -46,7 +46,7 @@ _DESCRIBED = {
     415: "The body is no JPEG, PNG, WebP or GIF",
     422: "The request is not of the form that the route takes, or its image cannot be decoded",
     429: "Above the rate of the token",
-    503: "No index is live, or the store lacks an image",
+    503: "No index is live, the store lacks an image, or too many images are being decoded",
 }
 _ABOUT = (
     "Text, images and code in one search. A page of results is answered by one index entirely; `next` leads to the "

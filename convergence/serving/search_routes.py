@@ -3,11 +3,13 @@
 Every method is one route's handler, called in a thread of its own.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256 as _sha256
+from threading import BoundedSemaphore
 from time import perf_counter
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, Request
 from fastapi import Query as Asked
@@ -28,6 +30,10 @@ from convergence.serving.search_answers import shown
 from convergence.serving.search_form import Cursor, Filters, Question, question_of
 from convergence.serving.search_metrics import SearchMetrics
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 GUARDED = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
 _ANSWER = {**GUARDED, "Cache-Control": "no-store"}
 _THUMBNAIL = {  # its name is its hash, so it never changes; private, because it may have taken a token to see it
@@ -35,6 +41,7 @@ _THUMBNAIL = {  # its name is its hash, so it never changes; private, because it
     "Content-Security-Policy": "default-src 'none'",
     "Cache-Control": "private, max-age=31536000, immutable",
 }
+DECODED = 4  # images that wait for the decoder or are in it: each holds one of the server's 40 threads
 _JPEG = b"\xff\xd8\xff"
 
 
@@ -52,6 +59,7 @@ class SearchRoutes:
     metrics: SearchMetrics
     tracer: Tracer = OFF
     cache: AnswerCache = field(init=False)
+    _decoding: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(DECODED), init=False)
 
     def __post_init__(self) -> None:
         self.cache = AnswerCache(self.metrics.cached)
@@ -67,8 +75,8 @@ class SearchRoutes:
     ) -> Response:
         """Search by an image: the body is the file, JPEG, PNG, WebP or GIF."""
         with self.searching.searcher() as searcher:
-            settings = searcher.pixel_settings()
-            image = Picture(_sha256(content).hexdigest(), partial(self.decoder.pixels, content, **settings))
+            pixels = partial(self._pixels, lambda: content, searcher.pixel_settings())
+            image = Picture(_sha256(content).hexdigest(), pixels)
             return self._answer(filters.narrowed(image=image), filters, searcher, request)
 
     def thumbnail(self, sha256: str, item: Annotated[str, Asked(max_length=200)]) -> Response:
@@ -103,10 +111,19 @@ class SearchRoutes:
             raise Refused(404, "unknown_item", "the index has no item of this id", "take it from an answer")
         if name := item.object_sha256:  # as its name is its hash, it is fetched only if the answer is not known yet
             settings = searcher.pixel_settings()
-            return {"image": Picture(name, lambda: self.decoder.pixels(self.objects.get(name), **settings)), **without}
+            return {"image": Picture(name, partial(self._pixels, partial(self.objects.get, name), settings)), **without}
         if item.code:
             return {"code": item.code[: LONGEST["code"]], **without}
         return {"text": (item.text or item.title or "")[: LONGEST["text"]], **without}
+
+    def _pixels(self, content: Callable[[], bytes], settings: Mapping[str, Any]) -> "NDArray[np.uint8]":
+        """What an image encoder takes. Raises Refused (503) where others wait already: words are not to wait too."""
+        if not self._decoding.acquire(blocking=False):
+            raise Refused(503, "busy", f"{DECODED} other images are being decoded", "send it again in some seconds")
+        try:
+            return self.decoder.pixels(content(), **settings)
+        finally:
+            self._decoding.release()
 
     def _answer(self, query: Query, filters: Filters, searcher: Searcher, request: Request) -> Response:
         began, by = perf_counter(), "image" if query.image else "code" if query.code else "text"
@@ -121,7 +138,7 @@ class SearchRoutes:
                 span.set(by=by, results=len(found.results), total=found.total)
         except ImageRefused as error:
             self.metrics.images_refused.inc()
-            raise _unreadable(str(error)) from None
+            raise _unreadable(error.reason) from None
         after = query.offset + len(found.results)
         following = (
             str(Cursor(found.version, question_of(query), after)) if query.offset < after < found.total else None

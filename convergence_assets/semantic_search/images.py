@@ -42,11 +42,17 @@ def colours(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def labelled(features: pl.LazyFrame, items: pl.LazyFrame) -> pl.DataFrame:
-    """Features of the images that have captions, with their `captions` and `caption_ids`, in the order of ids."""
-    captions = items.filter(pl.col("parent_id").is_not_null()).sort("item_id")
-    texts = captions.group_by("parent_id").agg(captions=pl.col("text"), caption_ids=pl.col("item_id"))
-    found = features.join(texts, left_on="item_id", right_on="parent_id", how="inner")
-    return found.sort("item_id").unique("item_id", keep="last", maintain_order=True).collect()
+    """Features of the images that have captions, with their `captions` and `caption_ids`, in the order of ids.
+
+    A caption is a text that names its image; of one that was sent again, as of an image, the newest counts.
+    """
+    captions = _newest(items.filter(pl.col("modality") == "text", pl.col("parent_id").is_not_null()))
+    texts = captions.group_by("parent_id", maintain_order=True).agg(captions="text", caption_ids="item_id")
+    return _newest(features).join(texts, left_on="item_id", right_on="parent_id", how="inner").sort("item_id").collect()
+
+
+def _newest(rows: pl.LazyFrame) -> pl.LazyFrame:
+    return rows.sort("event_time", "arrived_at").unique("item_id", keep="last").sort("item_id")
 
 
 @lake_asset(

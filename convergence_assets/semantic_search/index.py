@@ -16,6 +16,7 @@ import pandera.polars as pa
 import polars as pl
 
 from convergence.lake.contracts import StrictColumns, schema_of
+from convergence.lake.tables import Lake
 from convergence.search import composition
 from convergence.search.backends import VectorIndex
 from convergence.search.contents import version_of
@@ -36,6 +37,7 @@ from resources.lineage import using
 
 USE_CASE = "semantic_search"
 RETENTION_DAYS = 90  # an item that nobody sends again leaves the index after that
+ONE_AT_A_TIME = "search_index"  # pool: each run removes the folders that it needs no longer
 JUDGED = 50  # queries of the test half by modality that an index is tried with
 _FROM: dict[str, Any] = {"key_prefix": USE_CASE}
 _POINT = ("item_id", "event_date", "vector", "sparse_indices", "sparse_values", "payload", "language", "content_hash",
@@ -139,6 +141,13 @@ def _step(queries: pl.DataFrame, modality: str) -> int:
     return max(1, queries.filter(pl.col("modality") == modality).height // JUDGED)
 
 
+def released_next(lake: Lake) -> list[str]:
+    """The version of the newest day so far, which may not be live yet: whoever makes older days leaves it in place."""
+    if lake.open(f"{USE_CASE}/search_index") is None:
+        return []
+    return lake.scan(f"{USE_CASE}/search_index").sort("event_date").tail(1).collect()["index_version"].to_list()
+
+
 def _said(rows: pl.DataFrame) -> dict[str, Any]:
     row = rows.row(0, named=True)
     return {name: row[name] for name in ("index_version", "recall_10", "ndcg_10", "judged", "backend")}
@@ -162,6 +171,7 @@ def index_ins() -> dict[str, dg.AssetIn]:
     describe=_said,
     metadata={"key_metric": "ndcg_10"},
     required_resource_keys={"indexes"},
+    pool=ONE_AT_A_TIME,
     code_version="1",
     kinds={"qdrant", "deltalake"},
     tags={"layer": "index"},
@@ -220,5 +230,5 @@ def search_index(
         context.log.info(f"{key}: index {version[:12]}, {built.upserted} written, {built.deleted} removed")
         days[key] = {"items_written": built.upserted, "items_removed": built.deleted, "reused": built.reused}
         newest.append(version)
-        snapshots.prune(*newest[-2:])
+        snapshots.prune(*newest[-2:], *released_next(context.resources.lake.lake))
     return Described(pl.DataFrame(rows, schema=schema_of(SearchIndex)), days)

@@ -8,14 +8,13 @@ import dagster as dg
 import pandera.polars as pa
 import polars as pl
 
-from convergence.errors import IndexConflict, IndexMissing
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.lake.tables import Lake
 from convergence.search.use_case import SearchedUseCase
 from convergence.versions.audit import AuditLog, Draft
 from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.evaluation import FUSED
-from convergence_assets.semantic_search.index import USE_CASE
+from convergence_assets.semantic_search.index import ONE_AT_A_TIME, USE_CASE
 from convergence_assets.semantic_search.items import OWNED
 from resources.keys import table_of
 from resources.lake import Described, lake_asset
@@ -87,6 +86,7 @@ def _said(rows: pl.DataFrame) -> dict[str, Any]:
     describe=_said,
     metadata={"reads_own_past": True},  # for `convergence reproduce`
     required_resource_keys={"indexes"},
+    pool=ONE_AT_A_TIME,
     code_version="1",
     kinds={"qdrant", "deltalake"},
     tags={"layer": "index"},
@@ -123,7 +123,10 @@ def _before(context: dg.AssetExecutionContext) -> dict[str, Any] | None:
 
 
 def _switched(context: dg.AssetExecutionContext, decision: dict[str, Any]) -> str:
-    """Let the newest day's index go live, if the gate promoted it; what was done, in words."""
+    """Let the newest day's index go live, if the gate promoted it; what was done, in words.
+
+    Raises IndexMissing or IndexConflict where it cannot: the row would say that it answers.
+    """
     lake: Lake = context.resources.lake.lake
     newest = lake.scan(f"{USE_CASE}/search_index").select(pl.col("event_date").max()).collect().item()
     version = decision["challenger_version"]
@@ -133,10 +136,9 @@ def _switched(context: dg.AssetExecutionContext, decision: dict[str, Any]) -> st
     live = snapshots.live()
     if live and live.version == version:
         return f"{version[:12]} is live already"
-    try:
-        snapshots.switch(version, expected=live.version if live else None)
-    except (IndexConflict, IndexMissing) as error:
-        return f"left as it is: {error}"
+    if not snapshots.versions():
+        return "left as it is: no index is on disk here, only its rows"
+    snapshots.switch(version, expected=live.version if live else None)
     detail = {"index_version": version, "before": live.version if live else None, "day": str(newest)}
     AuditLog(lake.store).append(Draft(f"run {context.run_id}", "switch_index", SUBJECT, detail))
     snapshots.prune(version)

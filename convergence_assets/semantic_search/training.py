@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, Any
 
 import dagster as dg
@@ -40,8 +41,11 @@ class OutOfFold(pa.DataFrameModel):
     query_id: str = pa.Field(
         description="The judged query that the caption is", metadata={"from": ["search_items.item_id"]}
     )
+    images: Annotated[pl.List, pl.String] = pa.Field(
+        description="The images that have captions, by their ids", metadata={"from": ["image_features.item_id"]}
+    )
     scores: Annotated[pl.List, pl.Float32] = pa.Field(
-        description="Of the images that have captions, in the order of their ids",
+        description="Of each of these images",
         metadata={"from": ["image_features.*", "search_items.text", "text_encoder.digest"]},
     )
 
@@ -58,7 +62,7 @@ class OutOfFold(pa.DataFrameModel):
         "search_items": using(("text", "parent_id"), **_FROM),
         "text_encoder": dg.AssetIn(**_FROM),
     },
-    code_version="1",
+    code_version="2",
     kinds={"scikitlearn", "deltalake"},
     tags={"layer": "evaluation", **_UNDATED},
     **MODELS,
@@ -81,11 +85,12 @@ def image_out_of_fold(
         HISTOGRAM: (histogram, (1.0,)),
     }  # fmt: skip
     ids = known.select(pl.col("caption_ids").explode()).select(query_id=image_query("caption_ids"))
+    images = pl.lit(known["item_id"].to_list(), pl.List(pl.String)).alias("images")
     parts = []
     for name, (given, shares) in candidates.items():
         scores = alignment.out_of_fold(given, logits, captions, classes, shares=shares, count=FOLDS)
         held = pl.Series("scores", scores.astype(np.float32).tolist(), pl.List(pl.Float32))
-        parts.append(ids.select(pl.lit(name).alias("candidate"), "query_id", held))
+        parts.append(ids.select(pl.lit(name).alias("candidate"), "query_id", images, held))
     return pl.concat(parts)
 
 
@@ -134,7 +139,9 @@ class World:
         """The queries all of whose right answers are here, and for images scored by what has not seen them."""
         here = {modality: set(corpus.item_ids) for modality, corpus in self.corpora.items()}
         scored = set(self.unseen["query_id"])
-        unseen = self.encoders["image"].source == image_backbone.SOURCE
+        unseen = self._is_aligned("image")
+        if unseen:
+            here["image"] &= self._scored.keys()
         mine = [
             here[modality].issuperset(relevant) and (modality != "image" or not unseen or name in scored)
             for modality, relevant, name in queries.select("modality", "relevant", "query_id").iter_rows()
@@ -144,21 +151,34 @@ class World:
     def judged(self, queries: pl.DataFrame, candidate: str = ALIGNED) -> Judged:
         """The scores of queries of one set, against its candidates: items of the set's language, if it has one.
 
-        Where the image encoder was aligned here, images are scored by alignments that have not seen them.
+        Where the image encoder was aligned here, images are scored by alignments that have not seen them, and those
+        without a caption are no candidates: nothing was held out for them.
         """
         (modality,), (language,) = queries["modality"].unique(), queries["language"].unique()
-        corpus, encoder = self.corpora[modality], self.encoders[modality]
+        corpus, aligned = self.corpora[modality], self._is_aligned(modality)
         texts = queries["query"].to_list()
         within = corpus.in_language(language)
+        if aligned:
+            within = within[[corpus.item_ids[n] in self._scored for n in within]]
         place = {int(column): n for n, column in enumerate(within)}
 
         def columns(name: str) -> list[list[int]]:
             return [[place[c] for c in corpus.columns(ids) if c in place] for ids in queries[name].to_list()]
 
-        aligned = encoder.source == image_backbone.SOURCE
-        dense = self._unseen(queries, candidate) if aligned else corpus.dense(opened(encoder).encode_queries(texts))
+        if aligned:
+            dense = self._unseen(queries, candidate)[:, [self._scored[corpus.item_ids[n]] for n in within]]
+        else:
+            dense = corpus.dense(opened(self.encoders[modality]).encode_queries(texts))[:, within]
         sparse = corpus.sparse([composition.words_of_query(text) for text in texts], composition.TERMS[modality])
-        return Judged(dense[:, within], sparse[:, within], columns("relevant"), columns("without"))
+        return Judged(dense, sparse[:, within], columns("relevant"), columns("without"))
+
+    def _is_aligned(self, modality: str) -> bool:
+        return self.encoders[modality].source == image_backbone.SOURCE
+
+    @cached_property
+    def _scored(self) -> dict[str, int]:
+        """The column of each image in `unseen`."""
+        return {image: n for n, image in enumerate(self.unseen["images"][0])} if self.unseen.height else {}
 
     def _unseen(self, queries: pl.DataFrame, candidate: str) -> NDArray[np.float32]:
         held = self.unseen.filter(pl.col("candidate") == candidate)

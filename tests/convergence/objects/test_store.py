@@ -1,4 +1,4 @@
-"""One suite for a folder and for a bucket of a real S3 server: content has one name, written onceand checked."""
+"""One suite for a folder and for a bucket of a real S3 server: content has one name, written once and checked."""
 
 import uuid
 from collections.abc import Callable
@@ -48,6 +48,15 @@ def test_putting_the_same_content_again_writes_nothing(objects: Objects) -> None
     before = obstore.head(objects.store, f"{NAME[:2]}/{NAME}")
     assert objects.put(CONTENT) == (NAME, False)
     assert obstore.head(objects.store, f"{NAME[:2]}/{NAME}") == before
+
+
+def test_a_store_that_cannot_be_used_is_one_clear_error_that_names_no_folder(tmp_path: Path) -> None:
+    objects = Objects.at(str(tmp_path / "objects"))
+    (tmp_path / "objects" / NAME[:2]).write_text("a file where a folder should be")
+    for use in (lambda: objects.put(CONTENT), lambda: objects.get(NAME), lambda: objects.has(NAME)):
+        with pytest.raises(ObjectError, match="an object could not be") as told:
+            use()
+        assert str(tmp_path) not in str(told.value)
 
 
 def test_of_many_who_put_one_content_at_once_exactly_one_finds_it_new(again: Callable[[], Objects]) -> None:

@@ -1,16 +1,19 @@
 """What answers while the live index changes: threads that search all the time, and switches in between."""
 
+import gc
 import threading
 import time
+import weakref
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 from convergence.errors import IndexMissing, SearchError
 from convergence.search.alias import ALIAS
 from convergence.search.answer_cache import AnswerCache
 from convergence.search.following import POLL, Searching
-from convergence.search.query import Query
+from convergence.search.query import Picture, Query
 from convergence.search.searching import Searcher
 from tests.convergence.search.small_world import World, encoders, squares
 
@@ -123,6 +126,15 @@ def test_an_index_that_cannot_be_opened_is_refused_and_the_one_before_goes_on(wo
     searching.stop()
 
 
+def test_what_nobody_expected_is_told_without_the_folders_of_this_machine(world: World) -> None:
+    (world.snapshots.root / ALIAS).mkdir()
+    searching = world.searching()
+    searching.refresh()
+    (world.snapshots.root / ALIAS).rmdir()
+    assert "IsADirectoryError" in (searching.refused or "")
+    assert str(world.snapshots.root) not in (searching.refused or "")
+
+
 def _digests(of: dict) -> set[str]:
     return {one.digest for one in of.values()}
 
@@ -167,6 +179,23 @@ def test_the_cache_keeps_the_answers_that_were_asked_for_last(world: World) -> N
     for text in ("a", "b", "a", "c", "a", "b"):
         cache.search(searcher, Query(text=text))
     assert known == [False, False, True, False, True, False]
+    searcher.close()
+
+
+def test_an_uploaded_picture_is_not_kept_with_its_answer(world: World) -> None:
+    cache, searcher = AnswerCache(), world.searcher(world.build(squares(world.objects, 3)))
+
+    def asked() -> weakref.ref:
+        def pixels() -> np.ndarray:
+            return np.zeros((4, 4, 3), np.uint8) + 9
+
+        query = Query(image=Picture("0" * 64, pixels))
+        assert cache.search(searcher, query) is cache.search(searcher, query)
+        return weakref.ref(pixels)
+
+    left = asked()
+    gc.collect()
+    assert left() is None
     searcher.close()
 
 

@@ -206,11 +206,20 @@ def test_nothing_is_built_upon_a_damaged_snapshot(snapshots: Snapshots) -> None:
     assert snapshots.versions() == ["first"]
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"version": "first"}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"version": "first"}', '{"version": 1, "previous": null, "at": "2024-01-01"}']
+)
 def test_a_damaged_alias_is_one_clear_error(snapshots: Snapshots, text: str) -> None:
     (snapshots.root / "live.json").write_text(text)
     with pytest.raises(SearchError, match=r"live\.json cannot be read"):
         snapshots.live()
+
+
+def test_what_a_damaged_snapshot_says_of_itself_is_one_clear_error(snapshots: Snapshots) -> None:
+    snapshots.build("first", {"text": made(3)}, {})
+    (snapshots.root / "first" / "index.json").write_text("{")
+    with pytest.raises(SearchError, match=r"first has a damaged index\.json"):
+        snapshots.about("first")
 
 
 def test_a_switch_remembers_what_was_before(snapshots: Snapshots) -> None:

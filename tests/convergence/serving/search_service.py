@@ -20,10 +20,11 @@ from tests.convergence.serving.service import ask, running
 
 @dataclass(frozen=True)
 class Service:
-    """Where it listens, and what it follows the live index with."""
+    """Where it listens, what it follows the live index with, and what decodes its images."""
 
     port: int
     searching: Searching
+    decoder: ImageDecoder
 
     def get(self, path: str = "/v1/search", *, token: str | None = None, **asked: Any) -> tuple[int, Any]:
         """Status and JSON of a GET; `first` is sent as `from`."""
@@ -63,4 +64,4 @@ def search_service(
         access = Access(tokens, rate=rate, burst=int(rate))
         app = create_search_app(routes, access, max_bytes=max_bytes, on_stop=[searching.stop])
         with running(app) as port:
-            yield Service(port, searching)
+            yield Service(port, searching, decoder)

@@ -126,6 +126,15 @@ def test_an_older_day_made_again_does_not_take_the_alias_back(house: House) -> N
     assert "a newer day is there" in house.metadata(result, "search_releases", 1)["alias"]
 
 
+def test_older_days_made_anew_leave_the_newest_index_on_disk_also_before_it_is_live(house: House) -> None:
+    assert house.materialize(0, 1, "search_index").success
+    first, second, *_, newest = house.rows("search_index").sort("event_date")["index_version"]
+    house.snapshots.switch(first, expected=newest)
+    house.snapshots.switch(second, expected=first)  # so that neither alias nor its memory keeps the newest
+    assert house.materialize(2, 3, "search_index").success
+    assert newest in house.snapshots.versions()
+
+
 @pytest.mark.parametrize("what", ["text_embeddings", "search_images", "search_index"])
 def test_a_partition_can_be_made_again_from_its_inputs_alone(
     house: House, what: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
