@@ -30,7 +30,7 @@ format: .venv/development  ## Format and fix what can be fixed
 bench: .venv/bench .venv/companions  ## Measure against hand-written code; writes docs/benchmarks.md
 	$(BIN)/python -m benchmarks
 
-docs: .venv/runtime  ## Write the numbers of README.md, docs/fraud.md and docs/churn.md from the lake
+docs: .venv/runtime  ## Write the numbers of README.md and of the use cases' pages from the lake
 	@$(BIN)/convergence docs
 
 soak: .venv/runtime  ## 200 trials of exactly-once landing under faults; an hour

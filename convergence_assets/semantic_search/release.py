@@ -13,7 +13,7 @@ from convergence.lake.tables import Lake
 from convergence.search.use_case import SearchedUseCase
 from convergence.versions.audit import AuditLog, Draft
 from convergence_assets.semantic_search.arrivals import DAILY
-from convergence_assets.semantic_search.evaluation import FUSED
+from convergence_assets.semantic_search.evaluation import FUSED, helped
 from convergence_assets.semantic_search.index import ONE_AT_A_TIME, USE_CASE
 from convergence_assets.semantic_search.items import OWNED
 from resources.keys import table_of
@@ -42,13 +42,16 @@ class SearchRelease(pa.DataFrameModel):
         """Columns are as declared."""
 
 
-def decide(index: dict[str, Any], quality: dict[str, float], champion: dict[str, Any] | None) -> dict[str, Any]:
+def decide(
+    index: dict[str, Any], quality: dict[str, float], champion: dict[str, Any] | None, *, loss: str | None = None
+) -> dict[str, Any]:
     """The SearchRelease row of a day.
 
     Args:
         index: its SearchIndex row.
         quality: nDCG@10 of the fused ranking by judged set, by the encoders and fusions of now.
         champion: the newest SearchRelease row before; None: nothing answers yet.
+        loss: where the fused ranking finds less than the better of its parts, in words; None: nowhere.
     """
     known = json.loads(champion["quality"]) if champion else {}
     rules = [_rule("recall of exact search", index["recall_10"], LEAST_RECALL, index["recall_10"] >= LEAST_RECALL)]
@@ -56,6 +59,7 @@ def decide(index: dict[str, Any], quality: dict[str, float], champion: dict[str,
         _rule(f"nDCG@10 on {name}", quality.get(name, 0.0), was - MOST_LOST, quality.get(name, 0.0) >= was - MOST_LOST)
         for name, was in sorted(known.items())
     ]
+    rules += [_rule(f"fusion ({loss})", 1.0, 0.0, passed=False)] if loss else []
     refused = [rule["rule"] for rule in rules if not rule["passed"]]
     promoted = not refused
     return {
@@ -87,7 +91,7 @@ def _said(rows: pl.DataFrame) -> dict[str, Any]:
     metadata={"reads_own_past": True},  # for `convergence reproduce`
     required_resource_keys={"indexes"},
     pool=ONE_AT_A_TIME,
-    code_version="1",
+    code_version="2",
     kinds={"qdrant", "deltalake"},
     tags={"layer": "index"},
     **OWNED,
@@ -103,9 +107,12 @@ def search_releases(
     """
     judged = search_quality.filter(pl.col("candidate") == FUSED).select("query_set", "ndcg_10").collect()
     quality = dict(judged.iter_rows())
+    verdict = helped(search_quality.collect())  # its check blocks one run only, and this may be another
+    blocks = not verdict.passed and verdict.severity == dg.AssetCheckSeverity.ERROR
+    loss = (verdict.description or "").partition(". Next")[0] if blocks else None
     champion, rows = _before(context), []
     for index in search_index.sort("event_date").collect().iter_rows(named=True):
-        champion = decide(index, quality, champion)
+        champion = decide(index, quality, champion, loss=loss)
         rows.append(champion)
     said = _switched(context, rows[-1]) if rows else "no index"
     context.log.info(said)

@@ -51,6 +51,12 @@ def test_quality_is_held_to_what_answers_and_not_to_what_was_refused() -> None:
     assert not again["promoted"]
 
 
+def test_an_index_whose_fusion_loses_to_one_of_its_parts_does_not_go_live_however_little_was_lost() -> None:
+    row = decide(index(), {"cosqa": 0.6}, champion(cosqa=0.6), loss="cosqa loses 0.0100 on 500 queries")
+    assert (row["promoted"], row["index_version"]) == (False, "old")
+    assert "cosqa loses" in row["reason"]
+
+
 def test_the_first_index_has_nothing_to_be_worse_than() -> None:
     row = decide(index(), {"cosqa": 0.1}, None)
     assert row["promoted"]
