@@ -10,7 +10,7 @@ Describe = Callable[[pl.DataFrame], Mapping[str, Any]]
 
 
 class Described(NamedTuple):
-    """Rows with what they do not say themselves: metadata by partition, and where they come from if from no table.
+    """Rows with what they do not say themselves: metadata by partition, and where they come from beside tables.
 
     `set_aside`: what could not be made into rows, with the columns of `convergence.lake.contracts.REJECTED`; it waits
     in `<table>_rejected` until a run of its partition sets it aside no more, and no partition fails over it.

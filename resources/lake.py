@@ -121,7 +121,8 @@ def lake_asset(
                 made = fn(*[context] * takes_context, **given)
                 made = made if isinstance(made, Described) else Described(made.lazy().collect())
                 if made.origins:
-                    run.provenance = replace(run.provenance, origins=made.origins)
+                    origins = sorted({*run.provenance.origins, *made.origins})
+                    run.provenance = replace(run.provenance, origins=origins)
                 judged = judge(contract, made.rows, run.keys)
             with held_open(context.instance):
                 yield from run.events(judged, base, describe, made, meter)

@@ -50,8 +50,11 @@ def exported_graph(
     Raises:
         EncoderError: the module cannot be exported, or an output is further than `TOLERANCE` from torch's.
     """
+    import logging
+
     import torch
 
+    logging.getLogger("torch.utils.flop_counter").setLevel(logging.ERROR)  # it misses triton, and is not asked
     traced = torch.from_numpy(examples[0])
     varying = {"item": {1: torch.export.Dim("length", min=2, max=longest)}} if longest else None
     try:

@@ -83,7 +83,9 @@ def _sentence_transformer(folder: Path, max_tokens: int) -> tuple[Tower, Tower]:
     if own:
         raise EncoderError(f"modules {own} are not known; expected {sorted(_MODULES)} of sentence-transformers")
     from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()  # of the loading of weights, into whatever log this runs under
     model: Any = SentenceTransformer(
         str(folder), device="cpu", trust_remote_code=False, local_files_only=True,
         model_kwargs={"use_safetensors": True},

@@ -178,4 +178,6 @@ def image_encoder(
         captions, class_vectors(text),
     )  # fmt: skip
     context.log.info(f"aligned on {known.height} images: ridge {fitted.share}, penalty {fitted.penalty}")
-    return Described(row_of(aligned(image_backbone.backbone(), fitted, text)))
+    return Described(
+        row_of(aligned(image_backbone.backbone(), fitted, text)), origins=[f"weights: {image_backbone.SOURCE}"]
+    )

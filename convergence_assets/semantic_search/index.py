@@ -149,8 +149,10 @@ def released_next(lake: Lake) -> list[str]:
 
 
 def _said(rows: pl.DataFrame) -> dict[str, Any]:
+    """What the UI shows of an index: how much it holds, and how it answered."""
     row = rows.row(0, named=True)
-    return {name: row[name] for name in ("index_version", "recall_10", "ndcg_10", "judged", "backend")}
+    names = ("index_version", "texts", "functions", "images", "recall_10", "ndcg_10", "judged", "backend", "encoders")
+    return {name: row[name] for name in names}
 
 
 def index_ins() -> dict[str, dg.AssetIn]:

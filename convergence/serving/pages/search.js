@@ -52,7 +52,7 @@ function card(one) {
     one.title ? el("h2", {}, marked(one.title, one.matched)) : null,
     one.text && one.text !== one.title ? el("p", {}, marked(one.text, one.matched)) : null,
     one.code ? el("pre", { tabindex: "0", "aria-label": "Code" },
-      one.highlighted.map(([kind, text]) => el("span", kind ? { class: kind } : {}, marked(text, one.matched, true)))) : null,
+      one.highlighted.map(([kind, text]) => el("span", kind ? { class: kind } : {}, marked(text, one.matched.filter((word) => word.length > 2), true)))) : null,
     el("div", { class: "facts" },
       el("span", { class: `tag ${one.modality}` }, one.modality), one.language ? el("span", { class: "tag" }, one.language) : null,
       el("span", {}, one.day), one.licence ? el("span", {}, one.licence) : null,
@@ -139,7 +139,7 @@ at("filters").addEventListener("change", () => {
 });
 at("choose").addEventListener("click", () => at("file").click());
 at("file").addEventListener("change", (event) => { if (event.target.files[0]) byImage(event.target.files[0]); event.target.value = ""; });
-addEventListener("hashchange", () => { search(); if (asked().get("cursor")) { scrollTo(0, 0); view.focus(); } });
+addEventListener("hashchange", () => { search(); scrollTo(0, 0); if (asked().get("cursor")) view.focus({ preventScroll: true }); });
 addEventListener("dragover", (event) => { event.preventDefault(); at("drop").hidden = false; });
 addEventListener("dragleave", (event) => { if (!event.relatedTarget) at("drop").hidden = true; });
 addEventListener("drop", (event) => { event.preventDefault(); at("drop").hidden = true; if (event.dataTransfer.files[0]) byImage(event.dataTransfer.files[0]); });
