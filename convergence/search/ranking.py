@@ -25,13 +25,14 @@ class Judged:
     """The scores of one judged set's queries against every item, and which items are right.
 
     `dense`, `sparse`: (q, n), items in the order of their ids; no word in common is 0. `relevant`, `without`: columns,
-    by query; `without` are no candidates.
+    by query; `without` are no candidates. `clusters`: queries that belong together; None: each is alone.
     """
 
     dense: Floats
     sparse: Floats
     relevant: Sequence[Sequence[int]]
     without: Sequence[Sequence[int]]
+    clusters: Sequence[str] | None = None
 
 
 def fused(judged: Judged, fusion: Fusion, pool: int = POOL) -> Floats:
@@ -85,15 +86,18 @@ def learn(
     admitted = [
         share
         for share, found in by_query.items()
-        if all(share == better[n] or _sure(found[n] - by_query[better[n]][n]) for n in sets)
+        if all(share == better[n] or _sure(found[n] - by_query[better[n]][n], sets[n].clusters) for n in sets)
     ]
     share = max(admitted or (0.0, 1.0), key=lambda one: np.mean(list(means[one].values())))
     chosen = of(share)
     return _calibrated(chosen, sets), {f"{share:.2f}": found for share, found in means.items()}
 
 
-def _sure(gains: Floats) -> bool:
-    return len(gains) > 1 and bool(gains.mean() > gains.std(ddof=1) / np.sqrt(len(gains)))
+def _sure(gains: Floats, clusters: Sequence[str] | None) -> bool:
+    """Whether the mean gain is above its standard error, that of the means of clusters."""
+    _, where = np.unique(np.arange(len(gains)) if clusters is None else np.asarray(clusters), return_inverse=True)
+    means = np.bincount(where, gains) / np.bincount(where)
+    return len(means) > 1 and bool(means.mean() > means.std(ddof=1) / np.sqrt(len(means)))
 
 
 def _places(judged: Judged, fusion: Fusion) -> list[NDArray[np.int64]]:

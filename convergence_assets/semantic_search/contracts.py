@@ -36,7 +36,9 @@ class _Described(Event):
     modality: str = pa.Field(isin=MODALITIES, description="What it is: text, code or image")
     title: str = pa.Field(nullable=True, description="A name: of a function, of an image's file")
     text: str = pa.Field(
-        nullable=True, description="Text: a caption, or what a function's documentation says", metadata=PUBLIC
+        nullable=True,
+        description="Text: a caption, or what a function's documentation says",
+        metadata=PUBLIC,
     )
     code: str = pa.Field(nullable=True, description="Source code", metadata=PUBLIC)
     language: str = pa.Field(nullable=True, description="Language, of people or of programs: en, python, java")

@@ -170,7 +170,8 @@ class World:
         else:
             dense = corpus.dense(opened(self.encoders[modality]).encode_queries(texts))[:, within]
         sparse = corpus.sparse([composition.words_of_query(text) for text in texts], composition.TERMS[modality])
-        return Judged(dense, sparse[:, within], columns("relevant"), columns("without"))
+        clusters = queries["cluster"].to_list()
+        return Judged(dense, sparse[:, within], columns("relevant"), columns("without"), clusters)
 
     def _is_aligned(self, modality: str) -> bool:
         return self.encoders[modality].source == image_backbone.SOURCE

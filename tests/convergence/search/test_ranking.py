@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from convergence.errors import ModelError
 from convergence.search.fusion import Fusion
-from convergence.search.ranking import Judged, fused, learn
+from convergence.search.ranking import Judged, _sure, fused, learn
 
 RANDOM = np.random.default_rng(0)
 ITEMS = 40
@@ -78,3 +78,9 @@ def test_relevance_rises_with_the_score_and_is_about_as_often_right() -> None:
 def test_without_judged_queries_nothing_can_be_learned() -> None:
     with pytest.raises(ModelError, match="no judged queries"):
         learn({})
+
+
+def test_queries_of_one_cluster_count_as_one() -> None:
+    gains = np.r_[np.full(50, 0.1), -np.full(50, 0.05)]
+    assert _sure(gains, None)
+    assert not _sure(gains, ["a"] * 50 + ["b"] * 50)
