@@ -53,6 +53,7 @@ def world(images: list[str], scored: dict[str, float]) -> World:
 def asked(image: str) -> pl.DataFrame:
     query = {
         "query_id": "q",
+        "cluster": "q",
         "query": "a bus",
         "modality": "image",
         "language": None,
