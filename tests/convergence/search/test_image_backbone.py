@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from convergence.search.fitting import fitted
 
+from convergence.objects.images import ImageDecoder
 from convergence.search.image_backbone import SETTINGS, backbone, class_names, seen
 from resources.environments import Settings
 
@@ -30,9 +30,9 @@ def photographs() -> Path:
 
 
 def test_the_class_of_a_photograph_is_what_it_shows(graph: bytes, photographs: Path) -> None:
-    from PIL import Image
-
-    features, logits = seen(graph, [fitted(Image.open(photographs / name), SETTINGS) for name in SHOWN])
+    with ImageDecoder() as decoder:
+        pixels = [decoder.pixels((photographs / name).read_bytes(), **SETTINGS) for name in SHOWN]
+    features, logits = seen(graph, pixels)
     assert features.shape == (3, 1280)
     for found, names in zip(logits.argmax(axis=1), SHOWN.values(), strict=True):
         assert any(name in class_names()[found] for name in names)
