@@ -90,6 +90,7 @@ def test_silence_is_a_warning_then_a_failure_and_a_message_ends_it(
 
 WATCHED = ["churn/customer_features", "churn/raw_customers"]
 WATCHED += ["fraud/fraud_scores", "fraud/online_state", "fraud/raw_transactions", "fraud/transaction_features"]
+WATCHED += ["semantic_search/raw_items", "semantic_search/search_index"]
 
 
 @pytest.mark.parametrize(("kafka", "expected"), [("127.0.0.1:1", WATCHED), ("", [])], ids=["live", "history"])

@@ -111,21 +111,23 @@ class House:
 def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     """Six days of arrivals in three landings: repeats, a correction and late, out-of-order and unusable messages."""
     here = environments.Settings(home=tmp_path_factory.mktemp("lived_in") / "home")
-    with pytest.MonkeyPatch.context() as patch, dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance:
         house = House(here, instance)
-        patch.setattr(environments, "settings", lambda: here)
-        house.arrive(0, 2)
-        house.catch_up()
-        house.drop("repeats.jsonl", messages().head(REPEATED), hours=0)
-        house.drop("correction.jsonl", messages().slice(100, 1).with_columns(TX_AMOUNT=pl.lit(77.7)), hours=5)
-        house.catch_up()
-        house.arrive(3, DAYS - 1)
-        house.drop("late.jsonl", messages().slice(200, LATE).with_columns(pl.col("TRANSACTION_ID") + 10**8), hours=49)
-        out_of_order = messages().slice(300, 5).with_columns(pl.col("TRANSACTION_ID") + 2 * 10**8)
-        house.drop("out_of_order.jsonl", out_of_order, hours=40)
-        unusable = messages().slice(400, REJECTED).with_columns(TX_AMOUNT=pl.lit(-1.0))
-        house.drop("unusable.jsonl", unusable, hours=0)
-        house.catch_up()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(environments, "settings", lambda: here)
+            house.arrive(0, 2)
+            house.catch_up()
+            house.drop("repeats.jsonl", messages().head(REPEATED), hours=0)
+            house.drop("correction.jsonl", messages().slice(100, 1).with_columns(TX_AMOUNT=pl.lit(77.7)), hours=5)
+            house.catch_up()
+            house.arrive(3, DAYS - 1)
+            late = messages().slice(200, LATE).with_columns(pl.col("TRANSACTION_ID") + 10**8)
+            house.drop("late.jsonl", late, hours=49)
+            out_of_order = messages().slice(300, 5).with_columns(pl.col("TRANSACTION_ID") + 2 * 10**8)
+            house.drop("out_of_order.jsonl", out_of_order, hours=40)
+            unusable = messages().slice(400, REJECTED).with_columns(TX_AMOUNT=pl.lit(-1.0))
+            house.drop("unusable.jsonl", unusable, hours=0)
+            house.catch_up()
         yield house
 
 

@@ -13,7 +13,6 @@ from convergence.errors import SettingsError
 from convergence.lake.tables import Lake
 from convergence.services.postgres import PostgresServer
 from convergence_assets.fraud.features import feature_rows, label_rows, transaction_rows
-from resources import environments
 from resources.environments import settings
 from tests.convergence.lake.frames import write
 from tests.convergence_assets.fraud.streams import END, landed, stream
@@ -26,7 +25,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home with two days of features."""
     monkeypatch.setenv("CONVERGENCE_HOME", str(tmp_path))
     monkeypatch.delenv("CONVERGENCE_POSTGRES", raising=False)
-    monkeypatch.setattr(environments, "settings", settings)  # whatever another test has put in its place
     settings.cache_clear()
     lake = Lake(str(tmp_path / "lake"))
     landed(lake, tmp_path / "inbox", "all", stream())
