@@ -153,18 +153,22 @@ def _weighed(step: "Step", lake: "Lake", exchanged: "Mapping[Role, Exchanged]", 
 
 
 def _told(step: "Step", prices: "Prices") -> dict[str, Any]:
-    """A step as JSON has it, with what it costs."""
+    """A step as JSON has it, with what it costs; figures are null where nothing like it was ever made."""
+    from convergence.versions.plan import known
+
     said = {name: value for name, value in asdict(step).items() if name not in ("usage", "encoded")}
     anew, kept = step.encoded or (None, None)
-    return {**said, **step.usage._asdict(), "cost": prices.of_making(*step.usage), "currency": prices.currency,
-            "encoded_anew": anew, "vectors_kept": kept}  # fmt: skip
+    figures: dict[str, float | None] = {**step.usage._asdict(), "cost": prices.of_making(*step.usage)}
+    if not known(step):
+        figures = dict.fromkeys(figures)
+    return {**said, **figures, "currency": prices.currency, "encoded_anew": anew, "vectors_kept": kept}
 
 
 def _show(use_case: str, steps: "Sequence[Step]", prices: "Prices") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from convergence.versions.plan import total
+    from convergence.versions.plan import known, total
 
     if not steps:
         click.echo(f"{use_case}: nothing would be made anew")
@@ -173,10 +177,10 @@ def _show(use_case: str, steps: "Sequence[Step]", prices: "Prices") -> None:
                   "estimated", box=None)  # fmt: skip
     for step in steps:
         encoded = ("", "") if step.encoded is None else (f"{number:,}" for number in step.encoded)
-        known = step.unknown < len(step.partitions)
-        basis = ", ".join([*[step.basis] * known, *[f"{step.unknown} were never made"] * bool(step.unknown)])
+        is_known = known(step)
+        basis = ", ".join([*[step.basis] * is_known, *[f"{step.unknown} were never made"] * bool(step.unknown)])
         figures = (f"{step.usage.cpu_seconds:,.1f}", f"{step.usage.elapsed_seconds:,.1f}",
-                   f"{prices.of_making(*step.usage):.4f}")  # fmt: skip
+                   f"{prices.of_making(*step.usage):.4f}") if is_known else ("?", "?", "?")  # fmt: skip
         table.add_row(step.table.partition("/")[2], "itself" if step.by_itself else "you", str(len(step.partitions)),
                       f"{step.rows:,}", *encoded, *figures, basis)  # fmt: skip
     console = Console()
@@ -184,7 +188,8 @@ def _show(use_case: str, steps: "Sequence[Step]", prices: "Prices") -> None:
     console.print(table)
     whole = total(step.usage for step in steps)
     cost = sum(prices.of_making(*step.usage) for step in steps)
-    click.echo(f"{use_case}: {len(steps)} tables, {sum(len(s.partitions) for s in steps)} partitions; about "
+    about = "at least" if any(step.unknown for step in steps) else "about"
+    click.echo(f"{use_case}: {len(steps)} tables, {sum(len(s.partitions) for s in steps)} partitions; {about} "
                f"{whole.cpu_seconds:,.0f} s of CPU, {whole.elapsed_seconds:,.0f} s one after another, "
                f"{cost:.4f} {prices.currency}. Nothing was changed")  # fmt: skip
     for reason in dict.fromkeys(f"{s.table}: {s.reason}" for s in steps if s.table.endswith("_encoder")):

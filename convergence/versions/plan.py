@@ -75,6 +75,11 @@ def steps(
             for node in nodes if node.table in wanted]  # fmt: skip
 
 
+def known(step: Step) -> bool:
+    """Whether `usage` says anything: something like one of the partitions was made before."""
+    return step.unknown < len(step.partitions)
+
+
 def total(parts: Iterable[Usage]) -> Usage:
     """Of one after another: CPU and time add up, memory is the largest peak."""
     every = list(parts) or [NOTHING]

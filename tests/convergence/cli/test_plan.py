@@ -131,6 +131,17 @@ def test_it_prints_a_line_a_table_and_the_total(lake: Lake, checkpoints: dict[st
     assert lines[-1] == "  semantic_search/text_encoder: other fp32 instead of now fp32"
 
 
+def test_what_nothing_is_known_of_is_not_told_as_nothing(lake: Lake, checkpoints: dict[str, str]) -> None:
+    found = planned("--text-encoder", checkpoints["other"])
+    unknown = {name: step for name, step in found.items() if step["unknown"] == len(step["partitions"])}
+    assert unknown.keys() == found.keys() - {"text_encoder", "text_embeddings"}
+    assert {step[figure] for step in unknown.values() for figure in ("cpu_seconds", "cost")} == {None}
+    told = CliRunner().invoke(plan, ["--text-encoder", checkpoints["other"]], catch_exceptions=False).stdout
+    lines = {line.split()[0]: line.split() for line in told.splitlines() if line.split()}
+    assert all("?" in lines[name] and "made" in lines[name] for name in unknown)
+    assert "partitions; at least " in told
+
+
 def test_vectors_that_the_graph_has_made_before_are_kept(lake: Lake) -> None:
     """What a plan without encoders says of a day with a new text beside a known one."""
     before = lake.scan("semantic_search/search_items", [str(DAYS[1])]).collect()
