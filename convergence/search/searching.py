@@ -115,7 +115,8 @@ class Searcher:
             SearchError: modalities that cannot be searched; see `answering`.
             EncoderError: text or pixels that an encoder cannot take.
         """
-        where = Where(query.first_day, query.last_day, query.languages, query.without)
+        languages = query.languages and frozenset(map(str.lower, query.languages))
+        where = Where(query.first_day, query.last_day, languages, query.without)
         vectors: dict[str, list[float]] = {}
         pool: list[_Ranked] = []
         for modality in self.answering(query):

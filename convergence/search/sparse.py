@@ -68,13 +68,6 @@ class Bm25:
         )
 
 
-def mean_length(texts: Iterable[str], language: str = "english") -> float:
-    """The terms of a usual text, which is what `Bm25.average` is to be; at least 1, so that it can be divided by."""
-    counting = Bm25(average=1.0, k1=1e6, b=0.0, language=language)  # with so great a k1 a weight is the frequency
-    lengths = [sum(map(round, counting.document(text).values)) for text in texts]
-    return max(1.0, sum(lengths) / max(1, len(lengths)))
-
-
 def _sorted(vector: Any) -> SparseVector:
     pairs = sorted(zip(vector.indices, vector.values, strict=True))
     return SparseVector([index for index, _ in pairs], [value for _, value in pairs])

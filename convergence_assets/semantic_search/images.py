@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from convergence.lake.contracts import schema_of
 from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import Event
-from convergence_assets.semantic_search.items import OWNED
+from convergence_assets.semantic_search.items import OWNED, newest
 from resources.lake import lake_asset
 
 _BINS = 8  # of each colour
@@ -46,13 +46,9 @@ def labelled(features: pl.LazyFrame, items: pl.LazyFrame) -> pl.DataFrame:
 
     A caption is a text that names its image; of one that was sent again, as of an image, the newest counts.
     """
-    captions = _newest(items.filter(pl.col("modality") == "text", pl.col("parent_id").is_not_null()))
+    captions = newest(items.filter(pl.col("modality") == "text", pl.col("parent_id").is_not_null()))
     texts = captions.group_by("parent_id", maintain_order=True).agg(captions="text", caption_ids="item_id")
-    return _newest(features).join(texts, left_on="item_id", right_on="parent_id", how="inner").sort("item_id").collect()
-
-
-def _newest(rows: pl.LazyFrame) -> pl.LazyFrame:
-    return rows.sort("event_time", "arrived_at").unique("item_id", keep="last").sort("item_id")
+    return newest(features).join(texts, left_on="item_id", right_on="parent_id", how="inner").sort("item_id").collect()
 
 
 @lake_asset(

@@ -30,15 +30,23 @@ def _sha256(texts: pl.Series) -> pl.Series:
     return pl.Series([sha256(text.encode()).hexdigest() for text in texts], dtype=pl.String)
 
 
+def newest(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Of rows of several days each item as it was sent last, in the order of ids."""
+    return rows.sort("event_time", "arrived_at").unique("item_id", keep="last").sort("item_id")
+
+
 def item_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """One row per day and item: repeats are dropped, of corrections the one that arrived last wins."""
-    newest = raw.sort("arrived_at", "source", "offset").unique(["event_date", "item_id"], keep="last")
-    hashed = newest.with_columns(content_hash=content_hash())
+    """One row per day and item: repeats are dropped, of corrections the one that arrived last wins.
+
+    Languages are in lower case, as searches name them.
+    """
+    once = raw.sort("arrived_at", "source", "offset").unique(["event_date", "item_id"], keep="last")
+    hashed = once.with_columns(pl.col("language").str.to_lowercase(), content_hash=content_hash())
     return hashed.select(schema_of(SearchItem).names()).sort("event_time", "item_id")
 
 
 @lake_asset(contract=SearchItem, ins={"raw_items": dg.AssetIn(key_prefix="semantic_search")}, partitions_def=DAILY,
-            code_version="1", kinds={"polars", "deltalake"}, tags={"layer": "dataset"}, **OWNED)  # fmt: skip
+            code_version="2", kinds={"polars", "deltalake"}, tags={"layer": "dataset"}, **OWNED)  # fmt: skip
 def search_items(raw_items: pl.LazyFrame) -> pl.LazyFrame:
     """Texts, images and functions as they are to be found.
 

@@ -22,6 +22,7 @@ from convergence.search.ranking import Judged
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.encoders import caption_vectors, class_vectors, encoder_of
 from convergence_assets.semantic_search.images import labelled
+from convergence_assets.semantic_search.items import newest
 from convergence_assets.semantic_search.judged import MODELS, image_query
 from resources.lake import lake_asset
 from resources.lineage import using
@@ -128,12 +129,9 @@ class World:
         cls, points: Mapping[str, pl.LazyFrame], encoders: Mapping[str, pl.LazyFrame], unseen: pl.LazyFrame
     ) -> "World":
         """The newest of each item."""
-        newest = {
-            name: rows.sort("event_time", "arrived_at").unique("item_id", keep="last").collect()
-            for name, rows in points.items()
-        }
         stored = {name: encoder_of(rows) for name, rows in encoders.items()}
-        return cls({name: Corpus.of(rows) for name, rows in newest.items()}, stored, unseen.collect())
+        corpora = {name: Corpus.of(newest(rows).collect()) for name, rows in points.items()}
+        return cls(corpora, stored, unseen.collect())
 
     def answerable(self, queries: pl.DataFrame) -> pl.DataFrame:
         """The queries all of whose right answers are here, and for images scored by what has not seen them."""

@@ -96,6 +96,7 @@ def test_days_bound_what_is_found_both_included(searcher: Searcher, first: int |
 
 def test_languages_leave_what_is_of_none_of_them_out(searcher: Searcher) -> None:
     assert searcher.search(Query(text="numbers", languages=frozenset({"python"}))).total == 6
+    assert searcher.search(Query(text="numbers", languages=frozenset({"Python"}))).total == 6
     assert searcher.search(Query(text="numbers", languages=frozenset({"cobol"}))).total == 0
 
 

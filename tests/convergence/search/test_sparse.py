@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from convergence.search.backends import EVERYTHING
 from convergence.search.qdrant_edge_index import EdgeIndex
-from convergence.search.sparse import Bm25, mean_length
+from convergence.search.sparse import Bm25
 from tests.convergence.search.index_points import made
 
 WORDS = ["file", "parse", "tree", "json", "house", "river"]
@@ -115,17 +115,6 @@ def test_ids_are_the_same_in_another_process() -> None:
 
 def test_ids_are_those_that_stored_vectors_hold() -> None:
     assert BM25.query("parse json").indices == [35721292, 853919296]
-
-
-@settings(deadline=None)
-@given(st.lists(TEXTS, min_size=1, max_size=8))
-def test_the_mean_length_counts_every_term_as_often_as_it_is_there(documents: list[str]) -> None:
-    expected = sum(len(text.split()) for text in documents) / len(documents)
-    assert mean_length(documents) == pytest.approx(max(1.0, expected))
-
-
-def test_the_mean_length_of_nothing_can_be_divided_by() -> None:
-    assert mean_length([]) == mean_length(["", "the"]) == 1.0
 
 
 def test_other_settings_have_another_digest() -> None:

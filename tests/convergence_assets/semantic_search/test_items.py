@@ -11,7 +11,7 @@ from convergence.errors import FetchRefused, ImageRefused
 from convergence.lake.contracts import schema_of
 from convergence.objects.intake import Taken
 from convergence_assets.semantic_search.contracts import RawItem, SearchItem
-from convergence_assets.semantic_search.items import item_rows, taken_in
+from convergence_assets.semantic_search.items import item_rows, newest, taken_in
 
 DAY = date(2024, 1, 1)
 NOON = datetime(2024, 1, 1, 12, tzinfo=UTC)
@@ -43,6 +43,16 @@ def test_a_repeat_is_dropped_and_of_corrections_the_last_to_arrive_wins() -> Non
     rows = item_rows(raw(later, {}, {})).collect()
     assert rows["code"].to_list() == ["def f(): return 1"]
     assert rows.columns == schema_of(SearchItem).names()
+
+
+def test_languages_are_in_lower_case() -> None:
+    rows = item_rows(raw({"language": "Python"}, {"item_id": "b", "language": None})).collect()
+    assert rows["language"].to_list() == ["python", None]
+
+
+def test_of_items_sent_on_several_days_the_newest_counts() -> None:
+    sent = pl.DataFrame({"item_id": ["b", "a", "a"], "event_time": [1, 2, 3], "arrived_at": [9, 9, 1], "n": [0, 1, 2]})
+    assert newest(sent.lazy()).collect().select("item_id", "n").rows() == [("a", 2), ("b", 0)]
 
 
 def test_equal_content_has_one_hash_whatever_else_is_said_of_it() -> None:
