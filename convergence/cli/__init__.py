@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from convergence.arrivals.topics import Topic
     from convergence.lake.tables import Lake
     from convergence.objects.store import Objects
+    from convergence.search.snapshots import Snapshots
 
 ROOT = Path(__file__).parents[2]
 
@@ -184,6 +185,16 @@ def objects() -> "Objects":
 
     here = settings()
     return Objects.at(here.objects_root, _resolved(object_options(here)))
+
+
+def snapshots(use_case: str) -> "Snapshots":
+    """The snapshots of a use case's index in this environment."""
+    from resources.environments import settings
+    from resources.indexes import Indexes
+
+    here = settings()
+    key = here.qdrant_key.get_secret_value() if here.qdrant_key else None
+    return Indexes(home=str(here.home), server=here.qdrant, key=key).snapshots(use_case)
 
 
 def _resolved(options: Mapping[str, Any]) -> dict[str, str]:

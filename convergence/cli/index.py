@@ -77,12 +77,11 @@ def rollback(use_case: str | None, reason: str, actor: str, *, as_json: bool) ->
 
 
 def _of(use_case: str | None) -> "tuple[SearchedUseCase, Snapshots]":
+    from convergence.cli import snapshots
     from convergence.cli.search import searched
-    from convergence.search.snapshots import Snapshots
-    from resources.environments import settings
 
     one = searched(use_case)
-    return one, Snapshots(one.folder(settings().home))
+    return one, snapshots(one.name)
 
 
 def _named(snapshots: "Snapshots", version: str) -> str:
@@ -112,11 +111,9 @@ def _switch(
     from convergence.cli import lake
     from convergence.versions.audit import AuditLog, Draft
 
-    live = snapshots.switch(version, expected=expected)
+    entry = Draft(actor, action, one.subject, {"index_version": version, "before": expected, "reason": reason})
+    live = snapshots.switch(version, expected=expected, record=lambda: AuditLog(lake().store).append(entry))
     changed = expected != version
-    if changed:
-        detail = {"index_version": version, "before": expected, "reason": reason}
-        AuditLog(lake().store).append(Draft(actor, action, one.subject, detail))
     if as_json:
         click.echo(json.dumps({"version": version, "before": expected, "at": live.at.isoformat(), "changed": changed}))
         return

@@ -55,15 +55,15 @@ def search(
 
     For example: convergence search "a red bus" --modality image
     """
-    from convergence.cli import lake
+    from convergence.cli import lake, snapshots
     from convergence.search.query import Query
     from convergence.serving.search_answers import shown
-    from resources.environments import settings
 
     one = searched(use_case)
-    if not (live := live_version(one, settings().home)):
+    there = snapshots(one.name)
+    if not (live := there.live()):
         raise IndexMissing(f"{one.name} has no live index: build one, `convergence demo --use-case {one.name}`")
-    searcher = open_searcher(one, lake(), settings().home, live)
+    searcher = open_searcher(there, lake(), live.version)
     try:
         query = Query(
             text=text, code=code, image=_picture(image, searcher) if image else None, modalities=modality,
@@ -91,21 +91,15 @@ def searched(use_case: str | None) -> SearchedUseCase:
     return there[use_case]
 
 
-def live_version(use_case: SearchedUseCase, home: Path) -> str | None:
-    """The version of a use case's live index, None where there is none."""
-    live = _snapshots(use_case, home).live()
-    return live.version if live else None
-
-
-def open_searcher(use_case: SearchedUseCase, lake: "Lake", home: Path, version: str) -> "Searcher":
-    """A snapshot of a use case's index with its encoders, which are read from the lake.
+def open_searcher(snapshots: "Snapshots", lake: "Lake", version: str) -> "Searcher":
+    """A snapshot of an index with its encoders, which are read from the lake.
 
     Raises IndexMissing: there is no such snapshot; EncoderMismatch: its encoders are not in the lake.
     """
     from convergence.search.kept_encoders import kept
     from convergence.search.searching import Searcher
 
-    snapshot = _snapshots(use_case, home).opened(version)
+    snapshot = snapshots.opened(version)
     try:
         named = snapshot.about.get("encoders", {})
         return Searcher.of(snapshot, {name: kept(lake.store, digest) for name, digest in named.items()})
@@ -114,31 +108,27 @@ def open_searcher(use_case: SearchedUseCase, lake: "Lake", home: Path, version: 
         raise
 
 
-def composed_search(
-    use_case: SearchedUseCase, lake: "Lake", access: "Access", *, home: Path, tracer: "Tracer"
-) -> "FastAPI":
+def composed_search(use_case: SearchedUseCase, lake: "Lake", access: "Access", *, tracer: "Tracer") -> "FastAPI":
     """The search service with all that it talks to; its thread and its decoder end with it."""
-    from convergence.cli import objects
+    from convergence.cli import objects, snapshots
     from convergence.objects.images import ImageDecoder
     from convergence.search.following import Searching
     from convergence.serving.search_app import create_search_app
     from convergence.serving.search_metrics import SearchMetrics
     from convergence.serving.search_routes import SearchRoutes
 
-    searching = Searching(
-        lambda: live_version(use_case, home), lambda version: open_searcher(use_case, lake.newest(), home, version)
-    )
+    there = snapshots(use_case.name)
+
+    def live() -> str | None:
+        found = there.live()
+        return found.version if found else None
+
+    searching = Searching(live, lambda version: open_searcher(there, lake.newest(), version))
     decoder = ImageDecoder().__enter__()
     searching.start()
     ends = [searching.stop, lambda: decoder.__exit__(None, None, None), tracer.flush]
     routes = SearchRoutes(searching, objects(), decoder, SearchMetrics(), tracer)
     return create_search_app(routes, access, name=use_case.name, on_stop=ends)
-
-
-def _snapshots(use_case: SearchedUseCase, home: Path) -> "Snapshots":
-    from convergence.search.snapshots import Snapshots
-
-    return Snapshots(use_case.folder(home))
 
 
 def _picture(file: Path, searcher: "Searcher") -> "Picture":

@@ -67,7 +67,7 @@ def serve(use_case: str, host: str, port: int, *, follow: bool, tokens: Path | N
     spans = tracer("convergence-service", home / "traces", settings().otlp, settings().traced)
     with log_beside(settings().log_folder):
         if isinstance(one := answering(use_case), SearchedUseCase):
-            app, page = composed_search(one, lake(), access, home=home, tracer=spans), ""
+            app, page = composed_search(one, lake(), access, tracer=spans), ""
         else:
             page = "docs"
             app = composed(one, lake(), access, home=home, redis=settings().redis, follow=follow, tracer=spans)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -35,11 +36,13 @@ def live(root: Path) -> Live | None:
         ) from error
 
 
-def switched(root: Path, version: str, expected: str | None) -> Live:
+def switched(root: Path, version: str, expected: str | None, record: Callable[[], object]) -> Live:
     """Let a version be live; only for who holds the lock of `root`.
 
     Args:
         expected: the version that is live so far, as the caller knows it; None: none is.
+        record: called before the alias is replaced, and not where nothing changes: whoever is killed in between leaves
+            a record of a switch that did not happen, never a switch without a record.
 
     Raises:
         IndexConflict: another one is live by now; nothing was changed.
@@ -53,6 +56,7 @@ def switched(root: Path, version: str, expected: str | None) -> Live:
         )
     if there and found == version:
         return there
+    record()
     new = Live(version, found, datetime.now(UTC))
     draft = root / f"{ALIAS}.new"
     with draft.open("w") as file:

@@ -1,11 +1,13 @@
 """An index on a Qdrant server, through qdrant-client: one collection, which is addressed by name or by alias."""
 
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Self, cast
+from urllib.parse import urlsplit
 
 import polars as pl
 
-from convergence.errors import SearchError
+from convergence.errors import SearchError, ServiceError, SettingsError
 from convergence.search.backends import DENSE, EVERYTHING, SPARSE, Hit, Where, days, in_order, point_id, stored
 from convergence.search.points import check_vector, checked
 
@@ -15,11 +17,49 @@ if TYPE_CHECKING:
 _BATCH = 500  # a request of 384 dimensions stays below the server's limit of 32 MB
 
 
+class _Answering:
+    """A client whose failures are ServiceError; by its setting they name the server, as clients of ours read them."""
+
+    def __init__(self, client: "QdrantClient") -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+
+        method = getattr(self._client, name)
+
+        def asked(*args: Any, **options: Any) -> Any:
+            try:
+                return method(*args, **options)
+            except ResponseHandlingException as error:
+                raise ServiceError(
+                    "the Qdrant server of CONVERGENCE_QDRANT does not answer: start it, or unset the setting to search "
+                    "embedded indexes"
+                ) from error
+            except UnexpectedResponse as error:
+                if error.status_code == HTTPStatus.NOT_FOUND:
+                    raise
+                raise ServiceError(
+                    f"the Qdrant server of CONVERGENCE_QDRANT refuses {name} ({error.status_code}): see its log, and "
+                    "set CONVERGENCE_QDRANT_KEY if it wants a key"
+                ) from error
+
+        return asked
+
+
 def connect(url: str, api_key: str | None = None, timeout: int = 30) -> "QdrantClient":
-    """A client for a server by URL; seconds until a request is given up."""
+    """A client for a server by URL; seconds until a request is given up.
+
+    Raises:
+        SettingsError: no such URL. Each call raises ServiceError where the server does not answer or refuses.
+    """
     from qdrant_client import QdrantClient
 
-    return QdrantClient(url=url, api_key=api_key, timeout=timeout, check_compatibility=False)
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError("CONVERGENCE_QDRANT is not of the form http://host:6333: correct it")
+    client = QdrantClient(url=url, api_key=api_key, timeout=timeout, check_compatibility=False)
+    return cast("QdrantClient", _Answering(client))
 
 
 class ServerIndex:
@@ -34,6 +74,8 @@ class ServerIndex:
         try:
             vectors = client.get_collection(collection).config.params.vectors
             self.dimension = int(vectors[DENSE].size)  # pyright: ignore[reportOptionalSubscript, reportIndexIssue]
+        except ServiceError:
+            raise
         except Exception as error:  # the local mode, HTTP and gRPC each raise their own
             raise SearchError(
                 f"collection {collection} cannot be used ({type(error).__name__}): it is missing or was made by "

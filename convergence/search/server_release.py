@@ -1,13 +1,13 @@
 """Versions of an index on a Qdrant server: a collection per modality and version, and one alias per modality.
 
-All aliases move in one request, and readers resolve them in one request and then ask collections by name: no query
-mixes versions.
+What is live is decided by the snapshots, which ask collections by name: no query mixes versions. The aliases follow,
+all in one request, for whoever asks the server directly.
 """
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from convergence.errors import IndexConflict, IndexMissing, SearchError
+from convergence.errors import IndexMissing
 from convergence.search.backends import VectorIndex
 from convergence.search.contents import Points
 from convergence.search.qdrant_server_index import ServerIndex
@@ -46,38 +46,28 @@ class ServerRelease:
         """The indexes of a version by modality. Raises IndexMissing where there are none."""
         return {m: ServerIndex(self._client, name) for m, name in self._of(version).items()}
 
-    def live(self) -> str | None:
-        """The first 12 digits of the version that is live; None before the first switch.
+    @property
+    def engine(self) -> dict[str, str]:
+        """Name of the engine, and version of the server."""
+        return {"name": "qdrant", "version": self._client.info().version}
+
+    def live(self) -> Mapping[str, str]:
+        """The collections that the aliases name, by modality, from one request; none before the first switch."""
+        mine = f"{self._use_case}-"
+        pairs = {alias.alias_name: alias.collection_name for alias in self._client.get_aliases().aliases}
+        return {name.removeprefix(mine): held for name, held in pairs.items() if name.startswith(mine)}
+
+    def switch(self, version: str) -> None:
+        """Let the aliases name a version, all modalities in one request; nothing is sent where they do so already.
 
         Raises:
-            SearchError: the aliases name several, which no switch of ours does.
-        """
-        found = {name.rpartition("-")[2] for name in self._aliases().values()}
-        if len(found) > 1:
-            raise SearchError(f"aliases of {self._use_case} name versions {sorted(found)}: switch to one of them")
-        return next(iter(found), None)
-
-    def opened_live(self) -> Mapping[str, VectorIndex]:
-        """The indexes that are live, by modality, all of one version; none before the first switch."""
-        return {m: ServerIndex(self._client, name) for m, name in self._aliases().items()}
-
-    def switch(self, version: str, *, expected: str | None) -> None:
-        """Let a version be live, all modalities in one request.
-
-        Args:
-            expected: the version that is live so far, or its first 12 digits. The server cannot compare by itself, so
-                of two switches in the same moment the later one holds; both leave one whole version.
-
-        Raises:
-            IndexConflict: another one is live by now; nothing was changed.
             IndexMissing: the version is not on the server.
         """
         from qdrant_client import models
 
-        there = self.live()
-        if there != (expected and expected[:_SHORT]):
-            raise IndexConflict(f"expected {expected} to be live, found {there}: look again; nothing was changed")
-        old, new = self._aliases(), self._of(version)
+        old, new = self.live(), self._of(version)
+        if old == new:
+            return
         away = [
             models.DeleteAliasOperation(delete_alias=models.DeleteAlias(alias_name=self._alias(modality)))
             for modality in old
@@ -92,8 +82,8 @@ class ServerRelease:
 
     def prune(self, *keep: str) -> list[str]:
         """Remove all collections of the use case but the live ones and those of `keep`; the names that were removed."""
-        stay = {self.live(), *(version[:_SHORT] for version in keep)}
-        gone = [name for name in self._collections() if name.rpartition("-")[2] not in stay]
+        live, stay = set(self.live().values()), {version[:_SHORT] for version in keep}
+        gone = [name for name in self._collections() if name not in live and name.rpartition("-")[2] not in stay]
         for name in gone:
             self._client.delete_collection(name)
         return gone
@@ -114,9 +104,3 @@ class ServerRelease:
 
     def _alias(self, modality: str) -> str:
         return f"{self._use_case}-{modality}"
-
-    def _aliases(self) -> dict[str, str]:
-        """Collections by modality, from one request."""
-        mine = f"{self._use_case}-"
-        pairs = {alias.alias_name: alias.collection_name for alias in self._client.get_aliases().aliases}
-        return {name.removeprefix(mine): held for name, held in pairs.items() if name.startswith(mine)}

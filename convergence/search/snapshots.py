@@ -22,10 +22,12 @@ from convergence.search.backends import VectorIndex
 from convergence.search.contents import ITEM, Points, difference, items_of
 from convergence.search.owned_folders import LOCK, copied, owned, sweep
 from convergence.search.qdrant_edge_index import EdgeIndex
+from convergence.search.server_release import ServerRelease
 from convergence.services.processes import one_at_a_time
 
 ABOUT, ITEMS, SHARDS = "index.json", "items.parquet", "shards"
 ENGINE = "qdrant-edge-py"
+_EMBEDDED = {"name": ENGINE, "version": installed(ENGINE)}
 
 Check = Callable[[Mapping[str, VectorIndex]], Mapping[str, Any]]
 
@@ -60,11 +62,20 @@ class Snapshot:
 
 
 class Snapshots:
-    """The snapshots of one use case below `root`, which is made if need be."""
+    """The snapshots of one use case below `root`, which is made if need be.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    With a `server`, each snapshot is on it too, and it is the server that is asked; what is live is decided here, and
+    the server's aliases follow.
+    """
+
+    def __init__(self, root: Path, server: ServerRelease | None = None) -> None:
+        self.root, self._server = root, server
         root.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def engine(self) -> dict[str, str]:
+        """Name and version of what is asked."""
+        return self._server.engine if self._server else _EMBEDDED
 
     def build(
         self,
@@ -90,6 +101,8 @@ class Snapshots:
         """
         place = self._place(version)
         if place.exists():
+            if self._server:
+                self._server.build(version, points)
             return Built(version, 0, 0, True)
         after = items_of(points)
         with owned(self.root, f"building-{version[:12]}") as folder, ExitStack() as ends:
@@ -107,11 +120,12 @@ class Snapshots:
                 index.upsert(change.upserts)
                 index.optimize()
                 upserted, deleted = upserted + change.upserts.height, deleted + len(change.deletes)
-            checks = check(indexes) if check else {}
+            if self._server:
+                self._server.build(version, points)
+            checks = check(self._server.opened(version) if self._server else indexes) if check else {}
             counts = {modality: index.count() for modality, index in indexes.items()}
             ends.close()
-            backend = {"name": ENGINE, "version": installed(ENGINE)}
-            text = json.dumps({**about, "counts": counts, "backend": backend, "checks": checks}, indent=1)
+            text = json.dumps({**about, "counts": counts, "backend": _EMBEDDED, "checks": checks}, indent=1)
             (folder / ABOUT).write_text(text)
             after.write_parquet(folder / ITEMS)
             sums.seal(folder)
@@ -120,13 +134,16 @@ class Snapshots:
             )
 
     def opened(self, version: str) -> Snapshot:
-        """A snapshot, in a copy of its own that lasts until it is closed.
+        """A snapshot, in a copy of its own that lasts until it is closed, or on the server.
 
         Raises:
             IndexMissing: it was never built, or is removed.
             SearchError: it is damaged.
+            ServiceError: the server does not answer.
         """
         place = self._place(version)
+        if self._server:
+            return Snapshot(version, self.about(version), self._server.opened(version), ExitStack())
         with ExitStack() as ends:
             folder = ends.enter_context(owned(self.root, f"open-{version[:12]}"))
             try:
@@ -172,11 +189,12 @@ class Snapshots:
         """What is live; None before the first switch. Raises SearchError where the alias is damaged."""
         return alias.live(self.root)
 
-    def switch(self, version: str, *, expected: str | None) -> alias.Live:
+    def switch(self, version: str, *, expected: str | None, record: Callable[[], object] = lambda: None) -> alias.Live:
         """Let a version be live, at once for every reader that looks from now on.
 
         Args:
             expected: the version that is live so far, as the caller knows it; None: none is.
+            record: puts it on record, before it happens; not called where nothing changes.
 
         Raises:
             IndexConflict: another one is live by now; nothing was changed.
@@ -185,7 +203,13 @@ class Snapshots:
         with one_at_a_time(self.root / LOCK):
             if version not in self.versions():
                 raise IndexMissing(f"index version {version[:12]} is not on disk: build it, then switch to it")
-            return alias.switched(self.root, version, expected)
+
+            def first() -> None:
+                if self._server:
+                    self._server.switch(version)
+                record()
+
+            return alias.switched(self.root, version, expected, first)
 
     def prune(self, *keep: str) -> list[str]:
         """Remove all snapshots but the live one, the one before it, and `keep`; the versions that were removed."""
@@ -196,6 +220,8 @@ class Snapshots:
             for version in gone:
                 (self.root / version).rename(self.root / f".removed-{version}")
             sweep(self.root)
+            if self._server:
+                self._server.prune(*stay)
         return gone
 
     def _begin(self, folder: Path, previous: str | None, points: Points) -> pl.DataFrame:
@@ -205,7 +231,7 @@ class Snapshots:
             return ITEM.to_frame()
         about = self.about(place.name)
         items = pl.read_parquet(place / ITEMS)
-        if about["backend"] != {"name": ENGINE, "version": installed(ENGINE)}:
+        if about["backend"] != _EMBEDDED:
             return items.clear()
         fits = []
         for modality in about["counts"]:

@@ -1,7 +1,6 @@
-"""What a use case declares to be searched: where the snapshots of its index are."""
+"""What a use case declares to be searched."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -9,10 +8,6 @@ class SearchedUseCase:
     """A use case with an index that is searched."""
 
     name: str
-
-    def folder(self, home: Path) -> Path:
-        """Where the snapshots of its index are."""
-        return home / "indexes" / self.name
 
     @property
     def subject(self) -> str:

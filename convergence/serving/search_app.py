@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.responses import Response
 
-from convergence.errors import EncoderError, IndexMissing, ObjectError, SearchError
+from convergence.errors import EncoderError, IndexMissing, ObjectError, SearchError, ServiceError
 from convergence.objects.images import MOST_BYTES
 from convergence.serving.access import Access
 from convergence.serving.answers import Failure
@@ -35,6 +35,7 @@ _FAILURES: Failures = {
     IndexMissing: (503, "no_index", "see /health, or try again in a moment"),
     SearchError: (422, "not_searchable", "correct the question; see /docs for the form"),
     EncoderError: (422, "not_encodable", "ask with other text or another image"),
+    ServiceError: (503, "no_index_server", "try again in a moment"),
     ObjectError: (503, "no_object", "ask by words meanwhile; the operator finds the object's name in the message"),
 }
 _DESCRIBED = {
@@ -46,7 +47,7 @@ _DESCRIBED = {
     415: "The body is no JPEG, PNG, WebP or GIF",
     422: "The request is not of the form that the route takes, or its image cannot be decoded",
     429: "Above the rate of the token",
-    503: "No index is live, the store lacks an image, or too many images are being decoded",
+    503: "No index is live, its server or the store does not answer, or too many images are being decoded",
 }
 _ABOUT = (
     "Text, images and code in one search. A page of results is answered by one index entirely; `next` leads to the "

@@ -25,13 +25,13 @@ from convergence.search.fusion import POOL, Fusion
 from convergence.search.judgements import measured
 from convergence.search.kept_encoders import keep
 from convergence.search.recall import recall_at
-from convergence.search.snapshots import Built
+from convergence.search.snapshots import Built, Snapshots
 from convergence_assets.partitions import window
 from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.encoders import encoder_of
 from convergence_assets.semantic_search.evaluation import fusions_of
-from convergence_assets.semantic_search.items import OWNED
+from convergence_assets.semantic_search.items import OWNED, newest
 from resources.lake import Described, lake_asset
 from resources.lineage import using
 
@@ -74,13 +74,8 @@ def as_of(points: Mapping[str, pl.DataFrame], day: date) -> dict[str, pl.DataFra
     """
     since = day - timedelta(days=RETENTION_DAYS - 1)
     sent = pl.concat([rows.with_columns(modality=pl.lit(name)) for name, rows in points.items()])
-    newest = (
-        sent.filter(pl.col("event_date").is_between(since, day))
-        .sort("event_time", "arrived_at")
-        .unique("item_id", keep="last")
-        .sort("item_id")
-    )
-    return {name: newest.filter(pl.col("modality") == name).select(_POINT) for name in points}
+    held = newest(sent.lazy().filter(pl.col("event_date").is_between(since, day))).collect()
+    return {name: held.filter(pl.col("modality") == name).select(_POINT) for name in points}
 
 
 def about(encoders: Mapping[str, StoredEncoder], fusions: Mapping[str, Fusion]) -> dict[str, Any]:
@@ -137,6 +132,14 @@ class Trial:
             yield measured([at])["ndcg_10"].item()
 
 
+def _asked_again(
+    snapshots: Snapshots, version: str, points: Mapping[str, pl.DataFrame], trial: Trial
+) -> Mapping[str, Any]:
+    """The checks of an index that was there already: the judged queries may be others than when it was built."""
+    with snapshots.opened(version) as there:
+        return trial(points, there.indexes)
+
+
 def _step(queries: pl.DataFrame, modality: str) -> int:
     return max(1, queries.filter(pl.col("modality") == modality).height // JUDGED)
 
@@ -174,7 +177,7 @@ def index_ins() -> dict[str, dg.AssetIn]:
     metadata={"key_metric": "ndcg_10"},
     required_resource_keys={"indexes"},
     pool=ONE_AT_A_TIME,
-    code_version="1",
+    code_version="2",
     kinds={"qdrant", "deltalake"},
     tags={"layer": "index"},
     **OWNED,
@@ -205,18 +208,21 @@ def search_index(
     frames = {"text": text_embeddings, "code": code_embeddings, "image": image_embeddings}
     points = {name: rows.collect() for name, rows in frames.items()}
     trial, told = Trial(judged_queries.collect(), encoders, fusions), about(encoders, fusions)
-    snapshots = context.resources.indexes.snapshots(USE_CASE)
-    newest: list[str] = [live.version] if (live := snapshots.live()) else []
+    snapshots: Snapshots = context.resources.indexes.snapshots(USE_CASE)
+    backend = "{name} {version}".format(**snapshots.engine)
+    context.log.info(f"index engine: {backend}")
+    versions: list[str] = [live.version] if (live := snapshots.live()) else []
     rows, days = [], {}
     for key in context.partition_keys:
         held = as_of(points, date.fromisoformat(key))
         version = version_of(held, told)
-        previous = newest[-1] if newest else None
+        previous = versions[-1] if versions else None
         built: Built = snapshots.build(
             version, held, told, previous, check=lambda indexes, held=held: trial(held, indexes)
         )
         said = snapshots.about(version)
-        counts, checks = said["counts"], said["checks"]
+        counts = said["counts"]
+        checks = _asked_again(snapshots, version, held, trial) if built.reused else said["checks"]
         rows.append(
             {
                 "event_date": date.fromisoformat(key),
@@ -225,12 +231,12 @@ def search_index(
                 "functions": counts.get("code", 0),
                 "images": counts.get("image", 0),
                 "encoders": json.dumps(said["encoders"]),
-                "backend": "{name} {version}".format(**said["backend"]),
+                "backend": backend,
                 **{name: checks[name] for name in ("recall_10", "judged", "ndcg_10")},
             }
         )
         context.log.info(f"{key}: index {version[:12]}, {built.upserted} written, {built.deleted} removed")
         days[key] = {"items_written": built.upserted, "items_removed": built.deleted, "reused": built.reused}
-        newest.append(version)
-        snapshots.prune(*newest[-2:], *released_next(context.resources.lake.lake))
+        versions.append(version)
+        snapshots.prune(*versions[-2:], *released_next(context.resources.lake.lake))
     return Described(pl.DataFrame(rows, schema=schema_of(SearchIndex)), days)

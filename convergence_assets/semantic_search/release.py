@@ -145,8 +145,9 @@ def _switched(context: dg.AssetExecutionContext, decision: dict[str, Any]) -> st
         return f"{version[:12]} is live already"
     if not snapshots.versions():
         return "left as it is: no index is on disk here, only its rows"
-    snapshots.switch(version, expected=live.version if live else None)
-    detail = {"index_version": version, "before": live.version if live else None, "day": str(newest)}
-    AuditLog(lake.store).append(Draft(f"run {context.run_id}", "switch_index", SUBJECT, detail))
+    before = live.version if live else None
+    detail = {"index_version": version, "before": before, "day": str(newest)}
+    entry = Draft(f"run {context.run_id}", "switch_index", SUBJECT, detail)
+    snapshots.switch(version, expected=before, record=lambda: AuditLog(lake.store).append(entry))
     snapshots.prune(version)
     return f"{version[:12]} went live"

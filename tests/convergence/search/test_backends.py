@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from qdrant_client import QdrantClient
 
-from convergence.errors import SearchError
+from convergence.errors import SearchError, ServiceError
 from convergence.search.backends import EVERYTHING, Hit, VectorIndex, Where, in_order
 from convergence.search.qdrant_edge_index import EdgeIndex
 from convergence.search.qdrant_server_index import ServerIndex, connect
@@ -229,7 +229,7 @@ def test_a_collection_that_is_not_there_is_refused() -> None:
 
 
 def test_a_server_that_does_not_answer_is_one_clear_error() -> None:
-    with pytest.raises(SearchError, match="the server does not answer"):
+    with pytest.raises(ServiceError, match="server of CONVERGENCE_QDRANT does not answer"):
         ServerIndex(connect("http://127.0.0.1:9", api_key=None, timeout=2), "anything")
 
 

@@ -234,6 +234,35 @@ def test_a_switch_remembers_what_was_before(snapshots: Snapshots) -> None:
     assert snapshots.switch("b", expected="b") == there
 
 
+def test_a_switch_is_on_record_before_it_happens_and_only_where_it_does(snapshots: Snapshots) -> None:
+    for version in ("a", "b"):
+        snapshots.build(version, {}, {})
+    seen: list[str | None] = []
+
+    def record() -> None:
+        there = snapshots.live()
+        seen.append(there.version if there else None)
+
+    snapshots.switch("a", expected=None, record=record)
+    snapshots.switch("b", expected="a", record=record)
+    assert seen == [None, "a"]
+    snapshots.switch("b", expected="b", record=record)
+    with pytest.raises(IndexConflict):
+        snapshots.switch("a", expected=None, record=record)
+    assert seen == [None, "a"]
+
+
+def test_a_switch_that_cannot_go_on_record_does_not_happen(snapshots: Snapshots) -> None:
+    snapshots.build("a", {}, {})
+
+    def record() -> None:
+        raise OSError("the log cannot be written")
+
+    with pytest.raises(OSError, match="the log"):
+        snapshots.switch("a", expected=None, record=record)
+    assert snapshots.live() is None
+
+
 def test_a_switch_of_who_did_not_know_what_is_live_is_refused(snapshots: Snapshots) -> None:
     for version in ("a", "b"):
         snapshots.build(version, {}, {})

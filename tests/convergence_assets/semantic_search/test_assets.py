@@ -17,6 +17,7 @@ from convergence.search.query import Query
 from convergence.search.searching import Searcher
 from convergence.versions.audit import AuditLog
 from convergence.versions.reconcile import stale_partitions
+from convergence_assets.semantic_search import index as index_module
 from convergence_assets.semantic_search.encoders import encoder_of
 from convergence_assets.semantic_search.pages import numbers
 from convergence_assets.semantic_search.release import SUBJECT
@@ -75,6 +76,21 @@ def test_an_index_holds_what_had_come_by_its_day(house: House) -> None:
 def test_only_the_live_index_and_the_newest_two_remain_on_disk(house: House) -> None:
     newest = house.rows("search_index").sort("event_date")["index_version"].to_list()
     assert set(house.snapshots.versions()) <= {*newest[-2:]}
+
+
+def test_an_index_that_is_there_already_is_asked_the_judged_queries_of_now(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = house.rows("search_index", LAST).row(0, named=True)
+    monkeypatch.setattr(index_module, "JUDGED", 1)
+    result = house.materialize(LAST, LAST, "search_index")
+    assert house.metadata(result, "search_index", LAST)["reused"] is True
+    now = house.rows("search_index", LAST).row(0, named=True)
+    assert now["index_version"] == before["index_version"]
+    assert 0 < now["judged"] < before["judged"]
+    monkeypatch.undo()
+    assert house.materialize(LAST, LAST, "search_index").success
+    assert house.rows("search_index", LAST).row(0, named=True) == before
 
 
 def test_the_switch_is_on_record(house: House) -> None:
