@@ -1,10 +1,11 @@
 """Demos side by side: told as they happen, tables in one piece, failures not lost."""
 
+import os
 import sys
 
 import pytest
 
-from convergence.cli.side_by_side import CLOSING, demo_of, run_side_by_side
+from convergence.cli.side_by_side import CLOSING, GIVE_WAY, demo_of, run_side_by_side
 
 _PROGRAM = """
 import sys, time
@@ -43,6 +44,16 @@ def test_one_that_fails_fails_them_all_and_does_not_stop_the_others(at_once: int
     assert not well
     assert "the demo of a=1 ended with exit code 1" in said
     assert said.count("table of b") == 3
+
+
+def test_all_but_the_first_give_way() -> None:
+    said: list[str] = []
+    program = "import os, sys, time; time.sleep(0.5); print(sys.argv[1], os.nice(0))"
+    run_side_by_side(
+        ["a", "b", "c"], at_once=3, command=lambda name: [sys.executable, "-c", program, name], say=said.append
+    )
+    mine = os.nice(0)
+    assert sorted(said[:3]) == [f"a {mine}", f"b {mine + GIVE_WAY}", f"c {mine + GIVE_WAY}"]
 
 
 def test_what_runs_is_the_demo_of_one_use_case() -> None:
