@@ -37,15 +37,22 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield ephemeral
 
 
-@pytest.fixture(scope="session")
-def kafka_jars() -> Path:
-    """The broker's jars; a machine that cannot have them skips, unless it is told not to."""
+@contextmanager
+def needed_service() -> Iterator[None]:
+    """A machine that cannot have the service of this body skips its tests, unless it is told not to."""
     try:
-        return install_kafka(Settings().home / "services")
+        yield
     except ServiceError as error:
         if os.environ.get("CI") or os.environ.get("CONVERGENCE_REQUIRE_SERVICES"):
             raise
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def kafka_jars() -> Path:
+    """The broker's jars."""
+    with needed_service():
+        return install_kafka(Settings().home / "services")
 
 
 @contextmanager
@@ -79,16 +86,12 @@ def own_broker(kafka_jars: Path, tmp_path: Path) -> Iterator[KafkaBroker]:
 
 @pytest.fixture(scope="session")
 def postgres_folder() -> Iterator[Path]:
-    """A folder for PostgreSQL; a machine without it skips, unless it is told not to.
+    """A folder for PostgreSQL.
 
     Not below pytest's own, which other users may not enter: for root, the server is another user.
     """
-    try:
+    with needed_service():
         postgres_binaries()
-    except ServiceError as error:
-        if os.environ.get("CI") or os.environ.get("CONVERGENCE_REQUIRE_SERVICES"):
-            raise
-        pytest.skip(str(error))
     with tempfile.TemporaryDirectory(prefix="postgres-") as folder:
         Path(folder).chmod(0o711)
         yield Path(folder)

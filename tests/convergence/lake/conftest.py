@@ -29,18 +29,23 @@ def s3_options() -> Iterator[dict[str, str]]:
     endpoint = f"http://127.0.0.1:{port}"
     try:
         _wait_until_it_listens(port, server)
-        client = boto3.client(
-            "s3",
-            endpoint_url=endpoint,
-            aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-            region_name=KEYS["AWS_REGION"],
-        )
-        client.create_bucket(Bucket=BUCKET)
-        yield {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
+        yield with_bucket(endpoint)
     finally:
         server.kill()
         server.wait()
+
+
+def with_bucket(endpoint: str) -> dict[str, str]:
+    """Make the bucket on a server; the options of delta-rs and obstore that reach it."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=endpoint,
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        region_name=KEYS["AWS_REGION"],
+    )
+    client.create_bucket(Bucket=BUCKET)
+    return {**KEYS, "AWS_ENDPOINT_URL": endpoint, "AWS_ALLOW_HTTP": "true"}
 
 
 @pytest.fixture(params=["folder", "s3"])

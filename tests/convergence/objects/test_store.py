@@ -1,4 +1,4 @@
-"""One suite for a folder and for a bucket of a real S3 server: content has one name, written once and checked."""
+"""One suite for a folder and for buckets of S3 servers: content has one name, is written once and checked."""
 
 import uuid
 from collections.abc import Callable
@@ -19,12 +19,12 @@ CONTENT = b"the bytes of an image"
 NAME = sha256(CONTENT).hexdigest()
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["folder", "s3_options", "s3proxy_options"], ids=["folder", "moto", "s3proxy"])
 def again(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], Objects]:
     """Opens the same, at first empty, store each time it is called."""
     if request.param == "folder":
         return lambda: Objects.at(str(tmp_path / "objects"))
-    root, options = f"s3://{BUCKET}/{uuid.uuid4()}", request.getfixturevalue("s3_options")
+    root, options = f"s3://{BUCKET}/{uuid.uuid4()}", request.getfixturevalue(request.param)
     return lambda: Objects.at(root, options)
 
 
