@@ -79,11 +79,17 @@ def search(
         _show(found)
 
 
+def searched_use_cases() -> dict[str, SearchedUseCase]:
+    """The use cases that build an index, by name; found by their files, so that a search does not load the graph."""
+    from convergence.cli import ROOT
+
+    names = sorted(path.parent.name for path in (ROOT / "convergence_assets").glob("[!_]*/index.py"))
+    return {name: SearchedUseCase(name) for name in names}
+
+
 def searched(use_case: str | None) -> SearchedUseCase:
     """A use case that is searched; None: the first. Raises click.BadParameter, which lists those that are."""
-    from convergence_assets.definitions import declared
-
-    there = {one.name: one for one in declared("SEARCHED")}
+    there = searched_use_cases()
     if use_case is None and there:
         return next(iter(there.values()))
     if use_case not in there:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convergence.cli.search import composed_search
+from convergence.cli.search import composed_search, searched_use_cases
 from convergence.errors import ConvergenceError, SettingsError
 from convergence.observability.traces import OFF, Tracer
 from convergence.search.use_case import SearchedUseCase
@@ -84,9 +84,12 @@ def _expect_free(host: str, port: int) -> None:
 
 def answering(use_case: str) -> "ServedUseCase | SearchedUseCase":
     """What a use case has a service for: its scores, or the search of its index. Raises click.BadParameter as below."""
+    searched = searched_use_cases()
+    if use_case in searched:
+        return searched[use_case]
     from convergence_assets.definitions import declared
 
-    return _named(use_case, [*declared("SERVED"), *declared("SEARCHED")])
+    return _named(use_case, [*declared("SERVED"), *searched.values()])
 
 
 def served(use_case: str) -> "ServedUseCase":

@@ -6,7 +6,6 @@ import dagster as dg
 
 from asset_checks.gate import gate_check
 from asset_checks.personal_data import personal_data_check
-from convergence.search.use_case import SearchedUseCase
 from convergence_assets.semantic_search import (
     embeddings,
     encoders,
@@ -22,12 +21,10 @@ from convergence_assets.semantic_search import (
 from convergence_assets.semantic_search.arrivals import TOPIC, items_topic, raw_items
 from convergence_assets.semantic_search.pages import PAGES
 
-__all__ = ["FRESH", "PAGES", "SEARCHED", "TOPIC", "defs"]
+__all__ = ["FRESH", "PAGES", "TOPIC", "defs"]
 
 # Where a live source is configured: how long after its last materialization a table is overdue.
 FRESH = {"semantic_search/search_index": timedelta(hours=25)}
-
-SEARCHED = SearchedUseCase(index.USE_CASE)
 
 defs = dg.Definitions(
     assets=[

@@ -13,9 +13,7 @@ from convergence.cli.index import index as command
 from convergence.errors import IndexConflict, IndexMissing
 from convergence.lake.tables import Lake
 from convergence.search.snapshots import Snapshots
-from convergence.search.use_case import SearchedUseCase
 from convergence.versions.audit import AuditLog, Entry
-from convergence_assets.fraud import definitions
 from convergence_assets.semantic_search.release import SUBJECT
 from resources.environments import settings
 from tests.convergence.search.small_world import World, encoders, squares
@@ -47,7 +45,6 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Home]:
     built = [world.build(squares(world.objects, number)) for number in (2, 3, 1)]
     world.release(built[0])
     monkeypatch.setenv("CONVERGENCE_HOME", str(tmp_path))
-    monkeypatch.setattr(definitions, "SEARCHED", SearchedUseCase("semantic_search"), raising=False)
     settings.cache_clear()
     yield Home(world.snapshots, Lake(str(tmp_path / "lake")), *built)
     settings.cache_clear()

@@ -17,21 +17,10 @@ from convergence.cli.serve import serve
 from convergence.errors import EncoderMismatch, IndexMissing, SearchError
 from convergence.lake.tables import Lake
 from convergence.search.kept_encoders import FOLDER, keep
-from convergence.search.use_case import SearchedUseCase
-from convergence_assets.fraud import definitions
 from resources.environments import settings
 from tests.convergence.search.small_world import COLOURS, World, encoders, picture, squares
 from tests.convergence.serving.service import ask
 from tests.graph.house import ROOT
-
-SEARCHED = SearchedUseCase("semantic_search")
-_PROGRAM = """
-from convergence.cli.serve import serve
-from convergence_assets.fraud import definitions
-from tests.convergence.cli.test_search import SEARCHED
-definitions.SEARCHED = SEARCHED
-serve()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +37,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture
 def home(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("CONVERGENCE_HOME", str(world.home))
-    monkeypatch.setattr(definitions, "SEARCHED", SEARCHED, raising=False)
     settings.cache_clear()
     yield world.home
     settings.cache_clear()
@@ -140,7 +128,7 @@ def test_the_server_of_a_searched_use_case_answers_and_ends_with_its_decoder(hom
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    command = [sys.executable, "-W", "ignore", "-c", _PROGRAM, "semantic_search", "--port", str(port)]
+    command = [sys.executable, "-W", "ignore", "-m", "convergence.cli", "serve", "semantic_search", "--port", str(port)]
     with subprocess.Popen(command, cwd=ROOT, env={**os.environ}, stderr=subprocess.PIPE, text=True) as process:
         try:
             deadline = time.monotonic() + 120
