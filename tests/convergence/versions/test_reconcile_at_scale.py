@@ -15,7 +15,7 @@ TABLES, WINDOW = 50, 8
 DAYS = [str(date(2021, 1, 1) + timedelta(days=n)) for n in range(1095)]
 READS = {day: DAYS[max(0, n - WINDOW + 1) : n + 1] for n, day in enumerate(DAYS)}
 CHANGED = 500
-LIMIT = 1.5  # seconds of the processor, whatever else the machine does; three times the goal
+LIMIT = 2.5  # seconds of the processor, five times the goal: a core that shares its caches is half as fast
 
 
 def name(n: int) -> str:
