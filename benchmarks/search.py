@@ -6,6 +6,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
@@ -156,7 +157,7 @@ def section(*, quick: bool) -> Section:
         about = {
             "encoders": {"text": encoder.digest},
             "fusions": {"text": FUSION.as_json()},
-            "sparse": {"text": vars(BM25)},
+            "sparse": {"text": asdict(BM25)},
         }
         built, _ = clocked(lambda: snapshots.build("first", {"text": frame}, about))
         other = pl.lit(Item(day=str(FIRST), title="another").as_payload())
