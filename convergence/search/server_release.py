@@ -80,10 +80,10 @@ class ServerRelease:
         ]
         self._client.update_collection_aliases([*away, *here])
 
-    def prune(self, *keep: str) -> list[str]:
-        """Remove all collections of the use case but the live ones and those of `keep`; the names that were removed."""
-        live, stay = set(self.live().values()), {version[:_SHORT] for version in keep}
-        gone = [name for name in self._collections() if name not in live and name.rpartition("-")[2] not in stay]
+    def remove(self, *versions: str) -> list[str]:
+        """Remove the collections of versions; the names that were removed."""
+        ends = tuple(f"-{version[:_SHORT]}" for version in versions)
+        gone = [name for name in self._collections() if name.endswith(ends)]
         for name in gone:
             self._client.delete_collection(name)
         return gone

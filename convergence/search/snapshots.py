@@ -221,7 +221,7 @@ class Snapshots:
                 (self.root / version).rename(self.root / f".removed-{version}")
             sweep(self.root)
             if self._server:
-                self._server.prune(*stay)
+                self._server.remove(*gone)  # no others: another home may have indexes there
         return gone
 
     def _begin(self, folder: Path, previous: str | None, points: Points) -> pl.DataFrame:

@@ -67,11 +67,11 @@ def test_a_version_that_is_not_there_is_one_clear_error(release: ServerRelease) 
         release.switch("3" * 64)
 
 
-def test_live_and_what_is_to_be_kept_stay_and_other_use_cases_are_left_alone(
+def test_only_the_versions_that_are_named_leave_and_other_use_cases_are_left_alone(
     release: ServerRelease, client: QdrantClient
 ) -> None:
     ServerRelease(client, "other").build(FIRST, {"text": made(5)})
-    release.switch(SECOND)
-    assert release.prune(FIRST) == []
-    assert release.prune() == [f"search-image-{FIRST[:12]}", f"search-text-{FIRST[:12]}"]
+    assert release.remove() == []
+    assert release.remove(FIRST) == [f"search-image-{FIRST[:12]}", f"search-text-{FIRST[:12]}"]
+    assert release.opened(SECOND)["text"].count() == 30
     assert ServerRelease(client, "other").opened(FIRST)["text"].count() == 5

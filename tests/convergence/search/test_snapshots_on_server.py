@@ -91,6 +91,16 @@ def test_what_leaves_the_disk_leaves_the_server(served: Snapshots, release: Serv
     assert release.opened(SECOND)["text"].count() == 40
 
 
+def test_another_home_on_the_same_server_removes_nothing_of_this_one(
+    served: Snapshots, release: ServerRelease, tmp_path: Path
+) -> None:
+    served.build(FIRST, POINTS, {})
+    elsewhere = Snapshots(tmp_path / "elsewhere", release)
+    elsewhere.build(SECOND, POINTS, {})
+    elsewhere.prune(SECOND)
+    assert release.opened(FIRST)["text"].count() == 40
+
+
 def test_a_server_that_does_not_answer_is_one_clear_error(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # and never listens
