@@ -7,14 +7,15 @@ from urllib.parse import urlsplit
 
 import polars as pl
 
-from convergence.errors import SearchError, ServiceError, SettingsError
+from convergence.errors import IndexMissing, SearchError, ServiceError, SettingsError
 from convergence.search.backends import DENSE, EVERYTHING, SPARSE, Hit, Where, days, in_order, point_id, stored
 from convergence.search.points import check_vector, checked
 
 if TYPE_CHECKING:
     from qdrant_client import QdrantClient
 
-_BATCH = 500  # a request of 384 dimensions stays below the server's limit of 32 MB
+_BATCH = 100  # with payloads of 100 kB a request stays below the server's limit of 32 MB
+_KEY = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 
 class _Answering:
@@ -24,8 +25,11 @@ class _Answering:
         self._client = client
 
     def __getattr__(self, name: str) -> Any:
-        from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+        from qdrant_client.common.client_exceptions import QdrantException
+        from qdrant_client.http.exceptions import ApiException, ResponseHandlingException, UnexpectedResponse
 
+        if name.startswith("_"):
+            raise AttributeError(name)
         method = getattr(self._client, name)
 
         def asked(*args: Any, **options: Any) -> Any:
@@ -38,10 +42,17 @@ class _Answering:
                 ) from error
             except UnexpectedResponse as error:
                 if error.status_code == HTTPStatus.NOT_FOUND:
-                    raise
+                    raise IndexMissing(
+                        "the Qdrant server of CONVERGENCE_QDRANT has no such collection: build the index again"
+                    ) from error
                 raise ServiceError(
-                    f"the Qdrant server of CONVERGENCE_QDRANT refuses {name} ({error.status_code}): see its log, and "
-                    "set CONVERGENCE_QDRANT_KEY if it wants a key"
+                    f"the Qdrant server of CONVERGENCE_QDRANT refuses {name} ({error.status_code}): see its log"
+                    + "; it wants another CONVERGENCE_QDRANT_KEY" * (error.status_code in _KEY)
+                ) from error
+            except (ApiException, QdrantException, ValueError, AssertionError) as error:
+                raise ServiceError(
+                    f"what CONVERGENCE_QDRANT names does not answer {name} as Qdrant does ({type(error).__name__}): "
+                    "correct the address, or look at the server"
                 ) from error
 
         return asked
@@ -55,8 +66,12 @@ def connect(url: str, api_key: str | None = None, timeout: int = 30) -> "QdrantC
     """
     from qdrant_client import QdrantClient
 
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:  # its text holds the address, and that may hold a password
+        usable = False
+    if not usable:
         raise SettingsError("CONVERGENCE_QDRANT is not of the form http://host:6333: correct it")
     client = QdrantClient(url=url, api_key=api_key, timeout=timeout, check_compatibility=False)
     return cast("QdrantClient", _Answering(client))
@@ -74,7 +89,7 @@ class ServerIndex:
         try:
             vectors = client.get_collection(collection).config.params.vectors
             self.dimension = int(vectors[DENSE].size)  # pyright: ignore[reportOptionalSubscript, reportIndexIssue]
-        except ServiceError:
+        except (ServiceError, IndexMissing):
             raise
         except Exception as error:  # the local mode, HTTP and gRPC each raise their own
             raise SearchError(

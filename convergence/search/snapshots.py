@@ -27,6 +27,7 @@ from convergence.services.processes import one_at_a_time
 
 ABOUT, ITEMS, SHARDS = "index.json", "items.parquet", "shards"
 ENGINE = "qdrant-edge-py"
+SERVER_LOCK = ".server.lock"
 _EMBEDDED = {"name": ENGINE, "version": installed(ENGINE)}
 
 Check = Callable[[Mapping[str, VectorIndex]], Mapping[str, Any]]
@@ -101,8 +102,7 @@ class Snapshots:
         """
         place = self._place(version)
         if place.exists():
-            if self._server:
-                self._server.build(version, points)
+            self._put_on_server(version, points)
             return Built(version, 0, 0, True)
         after = items_of(points)
         with owned(self.root, f"building-{version[:12]}") as folder, ExitStack() as ends:
@@ -120,10 +120,14 @@ class Snapshots:
                 index.upsert(change.upserts)
                 index.optimize()
                 upserted, deleted = upserted + change.upserts.height, deleted + len(change.deletes)
-            if self._server:
-                self._server.build(version, points)
-            checks = check(self._server.opened(version) if self._server else indexes) if check else {}
+            sent = self._put_on_server(version, points)
             counts = {modality: index.count() for modality, index in indexes.items()}
+            try:
+                checks = check(self._server.opened(version, counts) if self._server else indexes) if check else {}
+            except BaseException:
+                if self._server and sent:
+                    self._server.remove(version)
+                raise
             ends.close()
             text = json.dumps({**about, "counts": counts, "backend": _EMBEDDED, "checks": checks}, indent=1)
             (folder / ABOUT).write_text(text)
@@ -143,7 +147,8 @@ class Snapshots:
         """
         place = self._place(version)
         if self._server:
-            return Snapshot(version, self.about(version), self._server.opened(version), ExitStack())
+            about = self.about(version)
+            return Snapshot(version, about, self._server.opened(version, about["counts"]), ExitStack())
         with ExitStack() as ends:
             folder = ends.enter_context(owned(self.root, f"open-{version[:12]}"))
             try:
@@ -203,13 +208,13 @@ class Snapshots:
         with one_at_a_time(self.root / LOCK):
             if version not in self.versions():
                 raise IndexMissing(f"index version {version[:12]} is not on disk: build it, then switch to it")
-
-            def first() -> None:
-                if self._server:
-                    self._server.switch(version)
-                record()
-
-            return alias.switched(self.root, version, expected, first)
+            counts = self.about(version)["counts"]
+            if self._server:
+                self._server.opened(version, counts)  # else nothing is changed
+            live = alias.switched(self.root, version, expected, record)
+            if self._server:
+                self._server.switch(version, counts)  # also what a killed switch left behind
+            return live
 
     def prune(self, *keep: str) -> list[str]:
         """Remove all snapshots but the live one, the one before it, and `keep`; the versions that were removed."""
@@ -217,12 +222,18 @@ class Snapshots:
             there = self.live()
             stay = {*keep, *(there[:2] if there else ())}
             gone = [version for version in self.versions() if version not in stay]
+            if self._server:
+                self._server.remove(*gone)  # first: what is on disk no more is not looked for on the server
             for version in gone:
                 (self.root / version).rename(self.root / f".removed-{version}")
             sweep(self.root)
-            if self._server:
-                self._server.remove(*gone)  # no others: another home may have indexes there
         return gone
+
+    def _put_on_server(self, version: str, points: Points) -> int:
+        if not self._server:
+            return 0
+        with one_at_a_time(self.root / SERVER_LOCK):
+            return self._server.build(version, points)
 
     def _begin(self, folder: Path, previous: str | None, points: Points) -> pl.DataFrame:
         """Copy what can be taken over from the previous snapshot; its items, none where it is to be begun anew."""

@@ -14,6 +14,7 @@ from tests.convergence.search.index_points import made, units
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")
 
 FIRST, SECOND = "1" * 64, "2" * 64
+IN_FIRST, IN_SECOND = {"text": 30, "image": 20}, {"text": 30, "code": 10}
 
 
 @pytest.fixture
@@ -32,23 +33,23 @@ def release(client: QdrantClient) -> ServerRelease:
 
 
 def test_all_modalities_move_in_one_request(release: ServerRelease, client: QdrantClient) -> None:
-    release.switch(FIRST)
+    release.switch(FIRST, IN_FIRST)
     calls: list[Any] = []
     moved = client.update_collection_aliases
     client.update_collection_aliases = lambda operations: calls.append(operations) or moved(operations)  # pyright: ignore
-    release.switch(SECOND)
-    release.switch(SECOND)
+    release.switch(SECOND, IN_SECOND)
+    release.switch(SECOND, IN_SECOND)
     assert len(calls) == 1  # the second time there was nothing to move
     assert release.live() == {m: f"search-{m}-{SECOND[:12]}" for m in ("text", "code")}
-    found = release.opened(SECOND)
+    found = release.opened(SECOND, IN_SECOND)
     assert {m: (i.dimension, i.count()) for m, i in found.items()} == {"text": (4, 30), "code": (8, 10)}
 
 
 def test_an_index_that_was_opened_stays_of_its_version_through_a_switch(release: ServerRelease) -> None:
-    release.switch(FIRST)
-    text = release.opened(FIRST)["text"]
+    release.switch(FIRST, IN_FIRST)
+    text = release.opened(FIRST, IN_FIRST)["text"]
     before = text.dense(units(1)[0].tolist(), 9)
-    release.switch(SECOND)
+    release.switch(SECOND, IN_SECOND)
     assert text.dense(units(1)[0].tolist(), 9) == before
 
 
@@ -59,12 +60,27 @@ def test_a_second_build_sends_nothing(release: ServerRelease) -> None:
 def test_what_a_killed_build_left_is_made_anew(release: ServerRelease, client: QdrantClient) -> None:
     ServerIndex(client, f"search-text-{FIRST[:12]}").delete(made(30)["item_id"].head(9).to_list())
     assert release.build(FIRST, {"text": made(30), "image": made(20, seed=1)}) == 30
-    assert release.opened(FIRST)["text"].count() == 30
+    assert release.opened(FIRST, IN_FIRST)["text"].count() == 30
 
 
-def test_a_version_that_is_not_there_is_one_clear_error(release: ServerRelease) -> None:
-    with pytest.raises(IndexMissing, match="333333333333 is not on the server"):
-        release.switch("3" * 64)
+@pytest.mark.parametrize("counts", [{"text": 31}, {"text": 30, "code": 1}], ids=["an item", "a modality"])
+def test_a_version_that_lacks_something_is_not_opened(release: ServerRelease, counts: dict[str, int]) -> None:
+    with pytest.raises(IndexMissing, match="111111111111 is not whole on the server"):
+        release.opened(FIRST, counts)
+
+
+def test_an_index_of_nothing_is_whole(release: ServerRelease) -> None:
+    release.build("3" * 64, {"text": made(0)})
+    assert release.opened("3" * 64, {}) == {}
+
+
+def test_aliases_of_others_are_left_alone(release: ServerRelease, client: QdrantClient) -> None:
+    from qdrant_client import models
+
+    theirs = models.CreateAlias(collection_name=f"search-text-{FIRST[:12]}", alias_name="search-stable")
+    client.update_collection_aliases([models.CreateAliasOperation(create_alias=theirs)])
+    release.switch(SECOND, IN_SECOND)
+    assert "search-stable" in {alias.alias_name for alias in client.get_aliases().aliases}
 
 
 def test_only_the_versions_that_are_named_leave_and_other_use_cases_are_left_alone(
@@ -73,5 +89,5 @@ def test_only_the_versions_that_are_named_leave_and_other_use_cases_are_left_alo
     ServerRelease(client, "other").build(FIRST, {"text": made(5)})
     assert release.remove() == []
     assert release.remove(FIRST) == [f"search-image-{FIRST[:12]}", f"search-text-{FIRST[:12]}"]
-    assert release.opened(SECOND)["text"].count() == 30
-    assert ServerRelease(client, "other").opened(FIRST)["text"].count() == 5
+    assert release.opened(SECOND, IN_SECOND)["text"].count() == 30
+    assert ServerRelease(client, "other").opened(FIRST, {"text": 5})["text"].count() == 5
