@@ -32,7 +32,7 @@ _WIDTH = 72  # characters of an item's text in a line
 @click.option("--code", help="Code: finds code like it.")
 @click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Finds what is like it.")
 @click.option("--modality", multiple=True, type=click.Choice(MODALITIES), help="Can be repeated; default: all.")
-@click.option("--language", multiple=True, help="Of code; can be repeated.")
+@click.option("--language", multiple=True, help="Of items that have one, such as python or en; can be repeated.")
 @click.option("--from", "first", type=_DAY, help="First day of the event.")
 @click.option("--to", "last", type=_DAY, help="Last day, included.")
 @click.option("--limit", type=click.IntRange(1, 200), default=10, show_default=True)

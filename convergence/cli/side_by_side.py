@@ -29,7 +29,7 @@ def run_side_by_side(
     say: Callable[[str], object] = print,
 ) -> bool:
     """Run the demo of each; whether all went well. `at_once`: processes; None: as many as there are cores."""
-    began, telling = time.perf_counter(), Lock()
+    began, telling, building = time.perf_counter(), Lock(), dict.fromkeys(use_cases)
 
     def run(use_case: str) -> bool:
         closing: list[str] = []
@@ -52,6 +52,9 @@ def run_side_by_side(
                 say(line)
             if process.returncode:
                 say(f"the demo of {use_case} ended with exit code {process.returncode}")
+            del building[use_case]
+            if building:
+                say(f"Not ready yet: {', '.join(building)}")
         return process.returncode == 0
 
     with ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool:
