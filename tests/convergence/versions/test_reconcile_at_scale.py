@@ -15,7 +15,7 @@ TABLES, WINDOW = 50, 8
 DAYS = [str(date(2021, 1, 1) + timedelta(days=n)) for n in range(1095)]
 READS = {day: DAYS[max(0, n - WINDOW + 1) : n + 1] for n, day in enumerate(DAYS)}
 CHANGED = 500
-LIMIT = 2.5  # seconds of the processor, five times the goal: a core that shares its caches is half as fast
+LIMIT = 1.5  # seconds of the processor, whatever else the machine does; three times the goal
 
 
 def name(n: int) -> str:
@@ -85,7 +85,7 @@ def test_only_the_first_readers_of_the_changed_day_are_ready(years: Lake) -> Non
 def test_fifty_thousand_partitions_are_read_and_compared_in_time(years: Lake) -> None:
     nodes, wall, busy = graph(), [], []
     compared(years, nodes)
-    for _ in range(3):
+    for _ in range(6):  # the least of them is compared: a core that shares its caches is half as fast for a while
         began, began_busy = time.perf_counter(), time.process_time()
         compared(years, nodes)
         wall.append(time.perf_counter() - began)
