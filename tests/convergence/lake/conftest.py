@@ -28,7 +28,7 @@ def s3_options() -> Iterator[dict[str, str]]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     endpoint = f"http://127.0.0.1:{port}"
     try:
-        _wait_until_it_listens(port, server)
+        wait_until_it_listens(port, server)
         yield with_bucket(endpoint)
     finally:
         server.kill()
@@ -56,7 +56,7 @@ def any_lake(request: pytest.FixtureRequest, tmp_path: Path) -> Lake:
     return Lake(f"s3://{BUCKET}/{uuid.uuid4()}", request.getfixturevalue("s3_options"))
 
 
-def _wait_until_it_listens(port: int, server: subprocess.Popen[bytes]) -> None:
+def wait_until_it_listens(port: int, server: subprocess.Popen[bytes]) -> None:
     until = time.monotonic() + 60
     while time.monotonic() < until and server.poll() is None:
         with closing(socket.socket()) as probe:

@@ -1,19 +1,15 @@
 """s3proxy, a whole S3 server on a folder, beside the stand-in that the tests of lakes use."""
 
 import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from convergence.services.jars import install, java
-from convergence.services.ports import free_ports, listens
+from convergence.services.ports import free_ports
 from resources.environments import ROOT, Settings
 from tests.conftest import needed_service
-from tests.convergence.lake.conftest import KEYS, with_bucket
-
-_STARTED_WITHIN = 60  # seconds
+from tests.convergence.lake.conftest import KEYS, wait_until_it_listens, with_bucket
 
 
 @pytest.fixture(scope="session")
@@ -36,15 +32,7 @@ jclouds.filesystem.basedir={folder / "data"}
     command = [program, "-Xmx256m", "-cp", f"{libs}/*", "org.gaul.s3proxy.Main", "--properties", str(properties)]
     with (folder / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
         try:
-            _wait(port, server, folder / "log")
+            wait_until_it_listens(port, server)
             yield with_bucket(endpoint)
         finally:
             server.kill()
-
-
-def _wait(port: int, server: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + _STARTED_WITHIN
-    while not listens(port):
-        if server.poll() is not None or time.monotonic() > until:
-            pytest.fail(f"s3proxy does not answer: {log.read_text()[-500:]}")
-        time.sleep(0.1)
