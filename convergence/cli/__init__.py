@@ -121,9 +121,8 @@ def demo(only: str | None) -> None:
     if only is None:
         from convergence.cli.side_by_side import run_side_by_side
 
-        arriving = sorted(path.parent.name for path in (ROOT / "convergence_assets").glob("[!_]*/arrivals.py"))
-        arriving.sort(key=lambda name: name != _LONGEST)
-        sys.exit(0 if run_side_by_side(arriving) else 1)
+        arriving = use_cases_with("arrivals.py")
+        sys.exit(0 if run_side_by_side(sorted(arriving, key=lambda name: name != _LONGEST)) else 1)
     from convergence.cli.demo import run_demo
 
     with instance() as inst:
@@ -187,6 +186,11 @@ def objects() -> "Objects":
 
     here = settings()
     return Objects.at(here.objects_root, _resolved(object_options(here)))
+
+
+def use_cases_with(file: str) -> list[str]:
+    """The use cases whose folder has this file, by name; the graph is not loaded for it."""
+    return sorted(path.parent.name for path in (ROOT / "convergence_assets").glob(f"[!_]*/{file}"))
 
 
 def snapshots(use_case: str) -> "Snapshots":

@@ -81,10 +81,9 @@ def search(
 
 def searched_use_cases() -> dict[str, SearchedUseCase]:
     """The use cases that build an index, by name; found by their files, so that a search does not load the graph."""
-    from convergence.cli import ROOT
+    from convergence.cli import use_cases_with
 
-    names = sorted(path.parent.name for path in (ROOT / "convergence_assets").glob("[!_]*/index.py"))
-    return {name: SearchedUseCase(name) for name in names}
+    return {name: SearchedUseCase(name) for name in use_cases_with("index.py")}
 
 
 def searched(use_case: str | None) -> SearchedUseCase:

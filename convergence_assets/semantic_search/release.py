@@ -140,15 +140,14 @@ def _switched(context: dg.AssetExecutionContext, decision: dict[str, Any]) -> st
     if not decision["promoted"] or decision["event_date"] != newest:
         return "left as it is: " + ("a newer day is there" if decision["promoted"] else decision["reason"])
     snapshots = context.resources.indexes.snapshots(USE_CASE)
-    live = snapshots.live()
-    if live and live.version == version:
-        snapshots.switch(version, expected=version)  # changes nothing but what a killed switch left behind
-        return f"{version[:12]} is live already"
     if not snapshots.versions():
         return "left as it is: no index is on disk here, only its rows"
+    live = snapshots.live()
     before = live.version if live else None
     detail = {"index_version": version, "before": before, "day": str(newest)}
     entry = Draft(f"run {context.run_id}", "switch_index", SUBJECT, detail)
     snapshots.switch(version, expected=before, record=lambda: AuditLog(lake.store).append(entry))
+    if before == version:
+        return f"{version[:12]} is live already"
     snapshots.prune(version)
     return f"{version[:12]} went live"
