@@ -29,6 +29,7 @@ SECTIONS = (
     "drift",
     "search",
     "encoders",
+    "code_search",
 )
 REPORT = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 LIBRARIES = ("dagster", "polars", "deltalake", "pandera", "numpy", "confluent-kafka", "pyspark")

@@ -4,6 +4,7 @@ Weights are read from safetensors alone and no code of a checkpoint is run, so t
 program; what is pickled is refused by its name, before anything opens it.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 
 from convergence.errors import EncoderError
 from convergence.search.encoders import INPUT, OUTPUT, Graph, Precision, Role, StoredEncoder, opened
+from convergence.search.jar_checkpoints import unpacked
+from convergence.search.joined_towers import joined
 from convergence.search.onnx_export import exported_graph, quantized
 from convergence.search.towers import Tower, towers
 
@@ -31,6 +34,8 @@ SENTENCES = (
     "A bear walks through the grass at the edge of a forest while its cubs follow it.",
     "public static String joined(List<String> parts) { return String.join(\",\", parts); }",
 )  # fmt: skip
+_SCHEMES = ("package", "jar", "hub", "folder")
+_NEXT = re.compile(rf"\+(?=(?:{'|'.join(_SCHEMES)}):)")  # between checkpoints that are joined
 _FILES = ["*.json", "*.safetensors", "*.txt", "*.model"]
 
 
@@ -41,25 +46,30 @@ def exported(
     """The encoder of a checkpoint; equal bytes from equal weights.
 
     Args:
-        checkpoint: "package:name" of a package that ships weights, "hub:org/name" or "hub:org/name@revision" of the
-            Hugging Face hub, "folder:path" or a path.
+        checkpoint: "package:name" of a package that ships weights, "jar:name" of a jar that does, "hub:org/name" or
+            "hub:org/name@revision" of the Hugging Face hub, "folder:path" or a path; or several text models with "+"
+            between them, which become one encoder (see `joined`).
         role: "text" and "code" take a text model, "image" takes one with a tower for each (CLIP, SigLIP).
         precision: of the graphs' numbers.
         max_tokens: where texts are cut, unless the model itself reads fewer.
-        texts: what `fidelity` is measured on.
+        texts: what `fidelity` is measured on, and the weights of models that are joined.
 
     Raises:
         EncoderError: the checkpoint cannot be found or fetched, is pickled, of an architecture or pooling that is not
-            known, does not fit the role, or its ONNX graph differs from torch.
+            known, does not fit the role, its ONNX graph differs from torch, or models cannot be joined.
+        ServiceError: a jar cannot be had.
     """
-    folder, source = located(checkpoint)
-    weights = _weights_sha256(folder, source)
-    document, query = towers(folder, source=source, image=role == "image", max_tokens=max_tokens)
-    made = {tower.kind: _graph(tower) for tower in (query, document)}
+    found = [located(one) for one in (_NEXT.split(str(checkpoint)))]
+    sums = [_weights_sha256(folder, source) for folder, source in found]
+    names = [source.partition(":")[2].rpartition("/")[2] for _, source in found]
+    made = [towers(folder, source=source, image=role == "image", max_tokens=max_tokens) for folder, source in found]
+    document, query = made[0] if len(made) == 1 else joined(made, names, texts)
+    graphs = {tower.kind: _graph(tower) for tower in (query, document)}
     full = StoredEncoder(
-        role, source.partition(":")[2].rpartition("/")[2], source, weights, "fp32", document.dimension,
-        Graph.of(made[document.kind], kind=document.kind, settings=document.settings),
-        Graph.of(made["text"], kind="text", settings=query.settings),
+        role, "+".join(names), "+".join(source for _, source in found),
+        sums[0] if len(sums) == 1 else sha256("".join(sums).encode()).hexdigest(), "fp32", document.dimension,
+        Graph.of(graphs[document.kind], kind=document.kind, settings=document.settings),
+        Graph.of(graphs["text"], kind="text", settings=query.settings),
     )  # fmt: skip
     return full if precision == "fp32" else _in_int8(full, texts)
 
@@ -76,13 +86,14 @@ def located(checkpoint: str | Path) -> tuple[Path, str]:
             raise EncoderError(f"package {name!r} is not known to ship weights; expected one of {sorted(PACKAGES)}")
         module, function = PACKAGES[name]
         return Path(getattr(import_module(module), function)()), f"package:{name}"
+    if scheme == "jar":
+        return unpacked(name), f"jar:{name}"
     if scheme == "hub":
         return _from_hub(name), f"hub:{name}"
     folder = Path(name if scheme == "folder" else checkpoint)
     if not folder.is_dir():
-        raise EncoderError(
-            f"no checkpoint {folder.name!r}: expected a folder, or a name that begins with package:, hub: or folder:"
-        )
+        known = " or ".join(f"{one}:" for one in _SCHEMES)
+        raise EncoderError(f"no checkpoint {folder.name!r}: expected a folder, or a name that begins with {known}")
     return folder, f"folder:{folder.resolve().name}"
 
 

@@ -39,8 +39,9 @@ class Graph:
         sha256: its hash, in hex.
         kind: what goes in.
         settings: canonical JSON. Text: `tokenizer` (a tokenizer.json with its truncation and padding), `prompt` (put
-            before each text). Pixels: `size` s, and how an image becomes s x s pixels: `fit` ("crop": the shorter side
-            to `shorter_side`, then the middle; "squash": both sides to s) and `resample` ("bicubic" or "bilinear").
+            before each text), `parts` (name and dimension of each, where models are side by side). Pixels: `size` s,
+            and how an image becomes s x s pixels: `fit` ("crop": the shorter side to `shorter_side`, then the middle;
+            "squash": both sides to s) and `resample` ("bicubic" or "bilinear").
     """
 
     onnx: bytes
@@ -66,7 +67,8 @@ class StoredEncoder:
     Attributes:
         role: what it is for.
         name: of the model, for people.
-        source: where the weights came from: "package:name", "hub:org/name", "folder:last part of the path".
+        source: where the weights came from: "package:name", "jar:name", "hub:org/name", "folder:last part of the path";
+            with "+" between them where they are several.
         weights_sha256: of the checkpoint's weights, in hex.
         precision: of the graphs' numbers.
         dimension: d, of the vectors.
@@ -184,7 +186,7 @@ def opened(stored: StoredEncoder, *, threads: int = 2) -> Encoder:
 def _encoding(graph: Graph) -> Callable[[Any], NDArray[np.float32]]:
     settings = json.loads(graph.settings)
     session = _session(graph)
-    inputs = _tokens(settings) if graph.kind == "text" else _pixels(settings)
+    inputs = text_tokens(settings) if graph.kind == "text" else _pixels(settings)
     return lambda item: session.run([OUTPUT], {INPUT[graph.kind]: inputs(item)})[0][0]
 
 
@@ -203,7 +205,8 @@ def _session(graph: Graph) -> Any:
     return session
 
 
-def _tokens(settings: Mapping[str, Any]) -> Callable[[str], NDArray[np.int64]]:
+def text_tokens(settings: Mapping[str, Any]) -> Callable[[str], NDArray[np.int64]]:
+    """What makes a text the input (1, length) of a graph with these settings; raises EncoderError for other input."""
     from tokenizers import Tokenizer
 
     tokenizer, prompt = Tokenizer.from_str(settings["tokenizer"]), settings.get("prompt", "")

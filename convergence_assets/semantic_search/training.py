@@ -1,7 +1,7 @@
 """What is learned for ranking: images by alignments that have not seen them, and how dense and sparse are fused."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
@@ -18,6 +18,7 @@ from convergence.search import alignment, composition, image_backbone, ranking
 from convergence.search.corpus import Corpus
 from convergence.search.encoders import StoredEncoder, opened
 from convergence.search.fusion import Fusion
+from convergence.search.joined_towers import parts_of
 from convergence.search.ranking import Judged
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.encoders import caption_vectors, class_vectors, encoder_of
@@ -146,8 +147,14 @@ class World:
         ]
         return queries.filter(pl.Series(mine, dtype=pl.Boolean))
 
-    def judged(self, queries: pl.DataFrame, candidate: str = ALIGNED) -> Judged:
+    def models(self, modality: str) -> list[str]:
+        """The models that a modality's encoder has side by side; none where it is one model."""
+        return [name for name, _ in self._parts(modality)]
+
+    def judged(self, queries: pl.DataFrame, candidate: str | None = None) -> Judged:
         """The scores of queries of one set, against its candidates: items of the set's language, if it has one.
+
+        `candidate` is another way into the space of images, or one of the `models`; None: what search does.
 
         Where the image encoder was aligned here, images are scored by alignments that have not seen them, and those
         without a caption are no candidates: nothing was held out for them.
@@ -164,15 +171,32 @@ class World:
             return [[place[c] for c in corpus.columns(ids) if c in place] for ids in queries[name].to_list()]
 
         if aligned:
-            dense = self._unseen(queries, candidate)[:, [self._scored[corpus.item_ids[n]] for n in within]]
+            dense = self._unseen(queries, candidate or ALIGNED)[:, [self._scored[corpus.item_ids[n]] for n in within]]
+        elif candidate:
+            parts = [parts_of(self._parts(modality), of) for of in (self._asked(modality, texts), corpus.vectors)]
+            dense = parts[0][candidate] @ parts[1][candidate][within].T
         else:
-            dense = corpus.dense(opened(self.encoders[modality]).encode_queries(texts))[:, within]
+            dense = corpus.dense(self._asked(modality, texts))[:, within]
         sparse = corpus.sparse([composition.words_of_query(text) for text in texts], composition.TERMS[modality])
         clusters = queries["cluster"].to_list()
         return Judged(dense, sparse[:, within], columns("relevant"), columns("without"), clusters)
 
+    def _parts(self, modality: str) -> list[tuple[str, int]]:
+        return json.loads(self.encoders[modality].document.settings).get("parts", [])
+
+    def _asked(self, modality: str, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Their vectors; each text is encoded once, however often it is judged."""
+        known = self._vectors[modality]
+        if new := [text for text in dict.fromkeys(texts) if text not in known]:
+            known.update(zip(new, opened(self.encoders[modality]).encode_queries(new), strict=True))
+        return np.stack([known[text] for text in texts])
+
+    @cached_property
+    def _vectors(self) -> dict[str, dict[str, NDArray[np.float32]]]:
+        return {modality: {} for modality in self.encoders}
+
     def _is_aligned(self, modality: str) -> bool:
-        return self.encoders[modality].source == image_backbone.SOURCE
+        return modality in self.encoders and self.encoders[modality].source == image_backbone.SOURCE
 
     @cached_property
     def _scored(self) -> dict[str, int]:

@@ -42,7 +42,7 @@ def unit(vectors: Any) -> np.ndarray:
 
 def made(tower: Tower, item: Any) -> np.ndarray:
     """What the tower makes of a text or pixels; `exported` itself holds its graph to the same."""
-    ready = encoders._tokens(tower.settings)(item) if tower.kind == "text" else item[None]
+    ready = encoders.text_tokens(tower.settings)(item) if tower.kind == "text" else item[None]
     with torch.no_grad():
         return tower.module(torch.from_numpy(ready)).numpy()
 

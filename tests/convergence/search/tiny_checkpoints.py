@@ -33,9 +33,11 @@ def save_tokenizer(folder: Path, length: int = 24) -> Any:
     return fast
 
 
-def bert(folder: Path, kind: str = "Bert", **more: Any) -> Path:
+def bert(folder: Path, kind: str = "Bert", length: int = 34, **more: Any) -> Path:
     torch.manual_seed(1)
-    config = getattr(transformers, f"{kind}Config")(vocab_size=len(WORDS), max_position_embeddings=34, **SIZES, **more)
+    config = getattr(transformers, f"{kind}Config")(
+        vocab_size=len(WORDS), max_position_embeddings=length, **SIZES, **more
+    )
     getattr(transformers, f"{kind}Model")(config).save_pretrained(folder)
     save_tokenizer(folder)
     return folder

@@ -1,0 +1,106 @@
+"""Where an encoder is several models, each of them is judged alone, and fusion is held against the best of them."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from convergence.lake.contracts import schema_of
+from convergence.search.checkpoints import exported
+from convergence.search.composition import TERMS
+from convergence.search.corpus import Corpus
+from convergence.search.encoders import StoredEncoder, opened
+from convergence.search.judgements import places
+from convergence_assets.semantic_search.evaluation import (
+    FUSED,
+    SearchQuality,
+    fusions_of,
+    helped,
+    model_alone,
+    quality,
+)
+from convergence_assets.semantic_search.training import OutOfFold, World, learned
+from tests.convergence.search.tiny_checkpoints import bert, sentence_transformer
+
+NOUNS = ("bus", "red", "def", "cat", "dog", "sea", "ice", "owl", "pen", "cup")
+FUNCTIONS = [f"def {a} {b}" for a in NOUNS for b in NOUNS if a != b]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    here = tmp_path_factory.mktemp("models")
+    return [bert(here / "one", length=40), sentence_transformer(here / "two", "cls")]
+
+
+def encoder(*folders: Path) -> StoredEncoder:
+    return exported("+".join(f"folder:{f}" for f in folders), role="code", precision="fp32", max_tokens=24)
+
+
+def world(stored: StoredEncoder) -> World:
+    terms = [TERMS["code"].document(text) for text in FUNCTIONS]
+    vectors = opened(stored).encode_documents(FUNCTIONS)
+    corpus = Corpus([f"f{n:02}" for n in range(len(FUNCTIONS))], ["python"] * len(FUNCTIONS), vectors, terms)
+    return World({"code": corpus}, {"code": stored}, pl.DataFrame(schema=schema_of(OutOfFold)))
+
+
+QUERIES = pl.DataFrame(
+    [
+        {"query_set": "cosqa", "query_id": f"q{n}", "query": f"python {text[4:]} {n % 7}", "modality": "code",
+         "language": "python", "relevant": [f"f{n:02}"], "without": [], "cluster": f"q{n}",
+         "split": ("development", "test")[n % 2]}
+        for n, text in enumerate(FUNCTIONS)
+    ],
+    schema_overrides={"without": pl.List(pl.String)},
+)  # fmt: skip
+
+
+def test_each_model_scores_as_if_it_were_the_encoder(folders: list[Path]) -> None:
+    both = world(encoder(*folders))
+    assert both.models("code") == ["one", "tiny"]
+    for folder, name in zip(folders, both.models("code"), strict=True):
+        alone = world(encoder(folder))
+        assert alone.models("code") == []
+        np.testing.assert_allclose(both.judged(QUERIES, name).dense, alone.judged(QUERIES).dense, atol=1e-5)
+
+
+def test_each_model_is_a_way_to_rank_in_both_halves(folders: list[Path]) -> None:
+    there = world(encoder(*folders))
+    rows = quality(there, fusions_of(learned(there, QUERIES)), QUERIES)
+    models = {model_alone(name) for name in there.models("code")}
+    assert {*rows.filter(split="test")["candidate"]} == {"dense", "sparse", FUSED, *models}
+    assert {*rows.filter(split="all")["candidate"]} == {"dense", "sparse", *models}
+    for split, judged in (("all", QUERIES), ("test", QUERIES.filter(split="test"))):
+        for name in there.models("code"):
+            placed = places(there.judged(judged, name).dense, there.judged(judged).relevant)
+            found = rows.filter(split=split, candidate=model_alone(name))["mrr"].item()
+            assert found == pytest.approx(np.mean([1 / at[0] for at in placed]))
+
+
+def test_a_query_is_encoded_once_however_often_it_is_judged(
+    folders: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there, asked = world(encoder(folders[0])), []
+    encode = type(opened(there.encoders["code"])).encode_queries
+    monkeypatch.setattr(
+        "convergence.search.encoders.Encoder.encode_queries",
+        lambda self, texts: asked.extend(texts) or encode(self, texts),
+    )
+    quality(there, fusions_of(learned(there, QUERIES)), QUERIES)
+    assert sorted(asked) == sorted(QUERIES["query"])
+    again = there.judged(QUERIES)
+    vectors = encode(opened(there.encoders["code"]), QUERIES["query"].to_list())
+    np.testing.assert_allclose(again.dense, vectors @ there.corpora["code"].vectors.T, atol=1e-6)
+
+
+@pytest.mark.parametrize(("alone", "passes"), [(0.59, True), (0.61, False)])
+def test_fusion_may_not_find_less_than_one_model_alone(alone: float, passes: bool) -> None:
+    measures = {name: 0.5 for name in schema_of(SearchQuality).names() if pl.Float64 == schema_of(SearchQuality)[name]}
+    rows = [
+        {"query_set": "cosqa", "split": "test", "queries": 250, "candidates": 6_000, "candidate": candidate}
+        | measures
+        | {"ndcg_10": value}
+        for candidate, value in {"dense": 0.58, "sparse": 0.4, model_alone("one"): alone, FUSED: 0.6}.items()
+    ]
+    verdict = helped(pl.DataFrame(rows, schema=schema_of(SearchQuality)))
+    assert verdict.passed is passes
