@@ -6,7 +6,8 @@ import dagster as dg
 
 
 class Checkpoints(dg.ConfigurableResource):
-    """A checkpoint for each role: "package:name", "hub:org/name", "folder:path"; for images also "aligned".
+    """A checkpoint for each role: "package:name", "jar:name", "hub:org/name", "folder:path"; for images also
+    "aligned", for texts and code several with "+" between them.
 
     "aligned": the image backbone that ships as a package, brought into the space of the text encoder on captions.
     """

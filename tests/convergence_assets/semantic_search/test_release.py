@@ -93,26 +93,37 @@ def test_an_item_that_nobody_sends_again_leaves_the_index() -> None:
     assert as_of(sent, DAY + timedelta(days=RETENTION_DAYS))["text"].height == 0
 
 
-def judged(fused: float, *, queries: int = 500) -> pl.DataFrame:
-    rows = [(c, "test", v) for c, v in ((DENSE, 0.6), (SPARSE, 0.4), (FUSED, fused))]
-    frame = pl.DataFrame(rows, schema=["candidate", "split", "ndcg_10"], orient="row")
-    return frame.with_columns(query_set=pl.lit("cosqa"), queries=pl.lit(queries))
+def judged(gain: float, error: float | None = 0.004) -> pl.DataFrame:
+    rows = [(DENSE, gain, error), (SPARSE, gain + 0.2, error), (FUSED, 0.0, 0.0)]
+    frame = pl.DataFrame(
+        rows, schema={"candidate": pl.String, "fused_gain": pl.Float64, "fused_gain_error": pl.Float64}, orient="row"
+    )
+    return frame.with_columns(query_set=pl.lit("cosqa"), split=pl.lit("test"), queries=500)
 
 
-def test_a_fusion_that_loses_to_its_better_part_blocks() -> None:
-    verdict = helped(judged(0.59))
+def test_a_fusion_that_loses_to_its_best_part_blocks() -> None:
+    verdict = helped(judged(-0.01))
     assert not verdict.passed
     assert verdict.severity.value == "ERROR"
-    assert "cosqa loses 0.0100 on 500 queries" in (verdict.description or "")
+    assert "cosqa loses 0.0100 on 500 queries against dense" in (verdict.description or "")
 
 
-def test_one_that_is_as_good_passes_and_a_loss_on_few_queries_only_warns() -> None:
-    assert helped(judged(0.6)).passed
-    assert helped(judged(0.59, queries=20)).severity.value == "WARN"
+@pytest.mark.parametrize("error", [0.012, None])
+def test_a_loss_that_chance_explains_only_warns(error: float | None) -> None:
+    verdict = helped(judged(-0.01, error))
+    assert not verdict.passed
+    assert verdict.severity.value == "WARN"
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.01])
+def test_a_fusion_that_is_as_good_as_its_best_part_passes(gain: float) -> None:
+    verdict = helped(judged(gain))
+    assert verdict.passed
+    assert verdict.metadata["gain_cosqa"].value == gain
 
 
 def test_nothing_judged_is_no_success() -> None:
-    verdict = helped(judged(0.7).filter(pl.col("candidate") != FUSED))
+    verdict = helped(judged(0.1).filter(pl.col("candidate") != FUSED))
     assert not verdict.passed
     assert verdict.severity.value == "ERROR"
 
