@@ -14,7 +14,11 @@ from convergence.search.items import MODALITIES
 from convergence.search.use_case import SearchedUseCase
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
     from fastapi import FastAPI
+    from numpy.typing import NDArray
 
     from convergence.lake.tables import Lake
     from convergence.observability.traces import Tracer
@@ -59,16 +63,16 @@ def search(
     from convergence.search.query import Query
     from convergence.serving.search_answers import shown
 
+    query = Query(
+        text=text, code=code, image=_picture(image, lambda: searcher) if image else None, modalities=modality,
+        first_day=_day(first), last_day=_day(last), languages=frozenset(language) or None, limit=limit,
+    )  # fmt: skip
     one = searched(use_case)
     there = snapshots(one.name)
     if not (live := there.live()):
         raise IndexMissing(f"{one.name} has no live index: build one, `convergence demo --use-case {one.name}`")
     searcher = open_searcher(there, lake(), live.version)
     try:
-        query = Query(
-            text=text, code=code, image=_picture(image, searcher) if image else None, modalities=modality,
-            first_day=_day(first), last_day=_day(last), languages=frozenset(language) or None, limit=limit,
-        )  # fmt: skip
         found = searcher.search(query)
     finally:
         searcher.close()
@@ -136,14 +140,18 @@ def composed_search(use_case: SearchedUseCase, lake: "Lake", access: "Access", *
     return create_search_app(routes, access, name=use_case.name, on_stop=ends)
 
 
-def _picture(file: Path, searcher: "Searcher") -> "Picture":
+def _picture(file: Path, searcher: "Callable[[], Searcher]") -> "Picture":
+    """An image that is decoded when a searcher asks for it, in the size that this one takes."""
     from convergence.objects.images import ImageDecoder
     from convergence.search.query import Picture
 
     content = file.read_bytes()
-    with ImageDecoder() as decoder:
-        pixels = decoder.pixels(content, **searcher.pixel_settings())
-    return Picture(sha256(content).hexdigest(), lambda: pixels)
+
+    def pixels() -> "NDArray[np.uint8]":
+        with ImageDecoder() as decoder:
+            return decoder.pixels(content, **searcher().pixel_settings())
+
+    return Picture(sha256(content).hexdigest(), pixels)
 
 
 def _day(at: datetime | None) -> date | None:
