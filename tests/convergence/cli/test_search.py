@@ -90,7 +90,7 @@ def test_an_image_finds_what_looks_like_it(home: Path, tmp_path: Path) -> None:
 
 
 def test_one_of_words_code_and_image_is_asked_with_and_no_index_is_looked_for_before(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CONVERGENCE_HOME", str(tmp_path))
     settings.cache_clear()
