@@ -40,7 +40,7 @@ def section(*, quick: bool) -> Section:
         rows.append(Row(f"{named}: {len(world.corpora['code'].item_ids):,} functions encoded",
                         f"{spent:.0f} s of CPU", "", "", ""))  # fmt: skip
         for name in ("cosqa", "concode"):
-            rows += compared(name, named, reciprocal_ranks(world, queries, name))
+            rows += compared(name, named, *reciprocal_ranks(world, queries, name))
     return Section(
         TITLE,
         "CoSQA's 500 web queries and CONCODE's 2,000 sentences, each with one right function, among all functions of "
@@ -68,27 +68,28 @@ def made(data: Path | None, encoder: StoredEncoder, most: int | None) -> tuple[W
     return World({"code": corpus}, {"code": encoder}, pl.DataFrame(schema=schema_of(OutOfFold))), seconds()[1] - began
 
 
-def reciprocal_ranks(world: World, queries: pl.DataFrame, name: str) -> dict[str, np.ndarray]:
-    """Of each way to rank, over all queries of a set: halves judged by what was learned on the other, one after the
-    other.
-    """
+def reciprocal_ranks(world: World, queries: pl.DataFrame, name: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Of each way to rank, over all queries of a set, and their clusters: each half by what the other has taught."""
     found: dict[str, list[np.ndarray]] = {}
+    clusters: list[str] = []
     for learning in ("development", "test"):
         halves = queries.with_columns(
             split=pl.when(pl.col("split") == learning).then(pl.lit("development")).otherwise(pl.lit("test"))
         )
         held = world.answerable(halves.filter((pl.col("split") == "test") & (pl.col("query_set") == name)))
-        for candidate, placed in placings(world, fusions_of(learned(world, halves)), held).items():
+        judged_half = placings(world, fusions_of(learned(world, halves)), held)
+        clusters += judged_half[FUSED].clusters
+        for candidate, placed in judged_half.items():
             found.setdefault(candidate, []).append(measured(placed.at)["mrr"].to_numpy())
-    return {candidate: np.concatenate(parts) for candidate, parts in found.items()}
+    return {candidate: np.concatenate(parts) for candidate, parts in found.items()}, clusters
 
 
-def compared(name: str, encoder: str, found: dict[str, np.ndarray]) -> list[Row]:
+def compared(name: str, encoder: str, found: dict[str, np.ndarray], clusters: list[str]) -> list[Row]:
     """Each ranking alone, then the best of them beside the fused one."""
     models = [candidate for candidate in found if candidate.startswith(model_alone("").partition(":")[0] + ":")]
     alone = {c: values for c, values in found.items() if c in (models or [DENSE]) or c == SPARSE}
     best = max(alone, key=lambda c: float(alone[c].mean()))
-    gain, low, high = interval(found[FUSED] - alone[best])
+    gain, low, high = interval(found[FUSED] - alone[best], clusters=clusters)
     rows = [Row(f"{name}, {encoder}: {c}", f"{found[c].mean():.3f}", "", "", "") for c in found if c != FUSED]
     goal = name == "cosqa"
     return [*rows, Row(

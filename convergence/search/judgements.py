@@ -90,8 +90,11 @@ def interval(values: Floats, *, seed: int = 0, clusters: Sequence[str] | None = 
 def paired(gains: Floats, clusters: Sequence[str] | None = None) -> tuple[float, float | None]:
     """Mean of what one ranking has more than another on the same queries, and its standard error over clusters.
 
-    The error is that of the means of clusters; None where there is one cluster alone.
+    The error is that of a ratio, the sum of gains by the number of queries; None where there is one cluster alone.
     """
     _, where = np.unique(np.arange(len(gains)) if clusters is None else np.asarray(clusters), return_inverse=True)
-    means = np.bincount(where, gains) / np.bincount(where)
-    return float(gains.mean()), float(means.std(ddof=1) / np.sqrt(len(means))) if len(means) > 1 else None
+    sums, sizes, mean = np.bincount(where, gains), np.bincount(where), gains.mean()
+    if len(sizes) < 2:
+        return float(mean), None
+    spread = (((sums - mean * sizes) ** 2).sum() * len(sizes) / (len(sizes) - 1)) ** 0.5
+    return float(mean), float(spread / len(gains))

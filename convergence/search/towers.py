@@ -61,12 +61,14 @@ def towers(folder: Path, *, source: str, image: bool, max_tokens: int) -> tuple[
         EncoderError: it cannot be loaded without running code of its own, is of another architecture, or has no tower
             for images.
     """
+    from safetensors import SafetensorError
+
     try:
         if (folder / "modules.json").exists():
             found = _sentence_transformer(folder, max_tokens)
         else:
             found = _transformer(folder, max_tokens)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError) as error:
         raise EncoderError(
             f"checkpoint {source!r} cannot be loaded ({type(error).__name__}); expected a sentence-transformers, BERT, "
             "CLIP or SigLIP folder with config.json, a tokenizer and safetensors, and no code of its own"

@@ -35,7 +35,7 @@ class SearchEncoder(pa.DataFrameModel):
 
     role: str = pa.Field(isin=MODALITIES, description="What it encodes")
     name: str = pa.Field(description="Name of the model")
-    source: str = pa.Field(description="Where its weights come from: package, hub or folder")
+    source: str = pa.Field(description="Where its weights come from: package, jar, hub or folder; + between several")
     weights_sha256: str = pa.Field(str_matches=_HASH, description="SHA-256 of the weights")
     precision: str = pa.Field(isin=["fp32", "int8"], description="Of the numbers in its graphs")
     dimension: int = pa.Field(gt=0, description="Of its vectors")

@@ -43,7 +43,7 @@ def _told(row: dict[str, Any], measures: tuple[str, ...] = MEASURES) -> list[str
 
 
 def parts(quality: pl.DataFrame) -> str:
-    """Each judged set's test half: the two rankings and their fusion."""
+    """Each judged set's test half: each ranking alone and their fusion."""
     rows = quality.filter(split="test").sort("query_set", "candidate")
     lines = [(r["query_set"], r["queries"], r["candidate"], *_told(r)) for r in rows.iter_rows(named=True)]
     return table(("judged set", "queries", "ranking", *_MEASURES.values()), lines)

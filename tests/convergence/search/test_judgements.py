@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convergence.errors import ModelError
-from convergence.search.judgements import interval, measured, places, ranks
+from convergence.search.judgements import interval, measured, paired, places, ranks
 
 SCORES = st.lists(st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0]), min_size=6, max_size=6), min_size=1, max_size=4)
 
@@ -55,3 +55,17 @@ def test_an_interval_draws_whole_clusters() -> None:
 
 def test_a_rank_counts_every_equal_score_before_its_item() -> None:
     assert ranks(np.array([[0.5, 0.5, 0.1], [0.2, 0.9, 0.3]]), np.array([0, 1])).tolist() == [1, 0]
+
+
+def test_one_great_cluster_makes_a_gain_no_surer() -> None:
+    gains = np.r_[np.full(100, -0.1), np.zeros(50)]
+    mean, error = paired(gains, ["great"] * 100 + [str(n) for n in range(50)])
+    assert mean == pytest.approx(-0.1 * 100 / 150)
+    assert error is not None
+    assert error > 0.02
+
+
+def test_a_gain_of_queries_that_are_each_alone_has_the_usual_error() -> None:
+    gains = np.random.default_rng(0).normal(size=40)
+    assert paired(gains) == pytest.approx((gains.mean(), gains.std(ddof=1) / np.sqrt(40)))
+    assert paired(gains, ["a"] * 40) == (pytest.approx(gains.mean()), None)

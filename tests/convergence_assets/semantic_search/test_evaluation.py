@@ -109,7 +109,7 @@ def test_fusion_is_held_against_each_model_on_the_same_queries(there: World) -> 
 
 
 def test_a_model_alone_that_finds_more_than_fusion_blocks() -> None:
-    parts = [("dense", 0.02, 0.01), (model_alone("one"), -0.02, 0.01), (FUSED, 0.0, 0.0)]
+    parts = [("dense", 0.02, 0.01), (model_alone("one"), -0.02, 0.009), (FUSED, 0.0, 0.0)]
     rows = pl.DataFrame(parts, schema=["candidate", "fused_gain", "fused_gain_error"], orient="row")
     verdict = helped(rows.with_columns(query_set=pl.lit("cosqa"), split=pl.lit("test"), queries=250))
     assert verdict.severity.value == "ERROR"

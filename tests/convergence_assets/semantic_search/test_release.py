@@ -105,11 +105,11 @@ def test_a_fusion_that_loses_to_its_best_part_blocks() -> None:
     verdict = helped(judged(-0.01))
     assert not verdict.passed
     assert verdict.severity.value == "ERROR"
-    assert "cosqa loses 0.0100 on 500 queries against dense" in (verdict.description or "")
+    assert "cosqa loses 0.0100 ± 0.0040 on 500 queries against dense" in (verdict.description or "")
 
 
-@pytest.mark.parametrize("error", [0.012, None])
-def test_a_loss_that_chance_explains_only_warns(error: float | None) -> None:
+@pytest.mark.parametrize("error", [0.0051, None])
+def test_a_loss_within_twice_its_standard_error_only_warns(error: float | None) -> None:
     verdict = helped(judged(-0.01, error))
     assert not verdict.passed
     assert verdict.severity.value == "WARN"
@@ -122,10 +122,32 @@ def test_a_fusion_that_is_as_good_as_its_best_part_passes(gain: float) -> None:
     assert verdict.metadata["gain_cosqa"].value == gain
 
 
-def test_nothing_judged_is_no_success() -> None:
-    verdict = helped(judged(0.1).filter(pl.col("candidate") != FUSED))
+def test_the_sure_loss_is_the_one_that_is_told() -> None:
+    rows = judged(-0.05, 0.1).with_columns(
+        fused_gain=pl.when(candidate=SPARSE).then(-0.02).otherwise("fused_gain"),
+        fused_gain_error=pl.when(candidate=SPARSE).then(0.001).otherwise("fused_gain_error"),
+    )
+    verdict = helped(rows)
+    assert verdict.severity.value == "ERROR"
+    assert "loses 0.0200 ± 0.0010 on 500 queries against sparse" in (verdict.description or "")
+    assert "dense" not in (verdict.description or "")
+
+
+NOT_JUDGED = {
+    "without a fused ranking": judged(0.1).filter(pl.col("candidate") != FUSED),
+    "one set of two": pl.concat([judged(0.1), judged(0.1).filter(candidate=DENSE).with_columns(query_set=pl.lit("b"))]),
+    "a gain that is not there": judged(0.1).with_columns(fused_gain=pl.lit(None, pl.Float64)),
+    "from before gains were kept": judged(0.1).drop("fused_gain"),
+    "nothing": judged(0.1).clear(),
+}
+
+
+@pytest.mark.parametrize("rows", NOT_JUDGED.values(), ids=NOT_JUDGED)
+def test_what_was_not_judged_is_no_success(rows: pl.DataFrame) -> None:
+    verdict = helped(rows)
     assert not verdict.passed
     assert verdict.severity.value == "ERROR"
+    assert "materialize search_quality" in (verdict.description or "")
 
 
 def test_a_colour_histogram_counts_every_pixel_once() -> None:
