@@ -16,7 +16,7 @@ from convergence_assets.semantic_search.arrivals import history
 from convergence_assets.semantic_search.contracts import Embedding
 from convergence_assets.semantic_search.embeddings import embedded
 from convergence_assets.semantic_search.encoders import MAX_TOKENS
-from convergence_assets.semantic_search.evaluation import DENSE, FUSED, SPARSE, fusions_of, model_alone, placings
+from convergence_assets.semantic_search.evaluation import DENSE, FUSED, SPARSE, fusions_of, placings
 from convergence_assets.semantic_search.items import item_rows
 from convergence_assets.semantic_search.judged import judged
 from convergence_assets.semantic_search.training import OutOfFold, World, learned
@@ -86,7 +86,7 @@ def reciprocal_ranks(world: World, queries: pl.DataFrame, name: str) -> tuple[di
 
 def compared(name: str, encoder: str, found: dict[str, np.ndarray], clusters: list[str]) -> list[Row]:
     """Each ranking alone, then the best of them beside the fused one."""
-    models = [candidate for candidate in found if candidate.startswith(model_alone("").partition(":")[0] + ":")]
+    models = [candidate for candidate in found if candidate.startswith(f"{DENSE}:")]
     alone = {c: values for c, values in found.items() if c in (models or [DENSE]) or c == SPARSE}
     best = max(alone, key=lambda c: float(alone[c].mean()))
     gain, low, high = interval(found[FUSED] - alone[best], clusters=clusters)
