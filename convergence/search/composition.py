@@ -16,7 +16,11 @@ DESCRIPTION = "code_description"  # the ranker of code for queries that name no 
 RANKERS = ("text", "code", DESCRIPTION, "image")
 
 _NAMED = 2  # times that a name counts as a word: it says more than a word among many
-_LANGUAGE = re.compile(r"\b(?:(?:in|using|with) )?(?:python|javascript|java|golang|ruby)\b(?: ?[23]\b)?", re.IGNORECASE)
+# Typed in haste: "python3", "python 2.7", "pythonreturn"; "pythonic" names none
+_LANGUAGE = re.compile(
+    r"\b(?:(?:in|using|with) )?(?:python(?!ic|s\b)|(?:javascript|java|golang|ruby)(?=[23]?\b))(?: ?[23](?:\.\d+)?\b)?",
+    re.IGNORECASE,
+)
 
 
 def content(item: Mapping[str, Any]) -> str:

@@ -172,7 +172,7 @@ def _shown(rows: pl.DataFrame) -> dict[str, Any]:
     ins={**world_ins(), "search_rankers": dg.AssetIn(key_prefix="semantic_search")},
     describe=_shown,
     metadata={"key_metric": "ndcg_10"},
-    code_version="2",
+    code_version="3",
     kinds={"scikitlearn", "deltalake"},
     tags={"layer": "evaluation", "not_partitioned": "judged-queries-have-no-calendar"},
     **MODELS,

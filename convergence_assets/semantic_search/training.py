@@ -271,7 +271,7 @@ def world_ins() -> dict[str, dg.AssetIn]:
     contract=SearchRanker,
     ins=world_ins(),
     describe=_shown,
-    code_version="1",
+    code_version="2",
     kinds={"scikitlearn", "deltalake"},
     tags={"layer": "model", **_UNDATED},
     **MODELS,

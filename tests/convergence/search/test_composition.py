@@ -21,6 +21,12 @@ def test_a_functions_meaning_is_in_its_code_and_its_words_in_all_of_it() -> None
         ("how to read a file in Python 3", "how to read a file"),
         ("javascript", "javascript"),
         ("a pythonic way", "a pythonic way"),
+        ("datetime to epoch python2", "datetime to epoch"),
+        ("python3.8 read file", "read file"),
+        ("python 2.7 read file", "read file"),
+        ("pythonreturn json", "return json"),
+        ("python 3d plot", "3d plot"),
+        ("javabean to json", "javabean to json"),
     ],
 )
 def test_the_language_is_no_word_that_items_share(query: str, left: str) -> None:
@@ -29,6 +35,7 @@ def test_the_language_is_no_word_that_items_share(query: str, left: str) -> None
 
 def test_code_is_ranked_by_what_was_learned_of_queries_like_this_one() -> None:
     assert ranker("code", "python sort dict", RANKERS) == "code"
+    assert ranker("code", "sort dict python3", RANKERS) == "code"
     assert ranker("code", "sorts a map by its values", RANKERS) == DESCRIPTION
     assert ranker("code", "sorts a map by its values", ["code"]) == "code"
     assert ranker("text", "sorts a map", RANKERS) == "text"
