@@ -25,7 +25,7 @@ from resources.environments import settings
 TITLE = "Code search by two models"
 TWO = f"{DEFAULT_TEXT}+jar:bge-small-en-v1.5"
 ENCODERS: list[tuple[str, Precision]] = [(DEFAULT_TEXT, "int8"), (TWO, "int8"), (TWO, "fp32")]
-GOAL = 0.02  # of MRR, above the best ranking alone
+ALONE, GAIN = 0.54, 0.02  # goals on CoSQA: MRR of the best ranking alone, and of fusion above it
 
 
 def section(*, quick: bool) -> Section:
@@ -90,9 +90,13 @@ def compared(name: str, encoder: str, found: dict[str, np.ndarray], clusters: li
     alone = {c: values for c, values in found.items() if c in (models or [DENSE]) or c == SPARSE}
     best = max(alone, key=lambda c: float(alone[c].mean()))
     gain, low, high = interval(found[FUSED] - alone[best], clusters=clusters)
-    rows = [Row(f"{name}, {encoder}: {c}", f"{found[c].mean():.3f}", "", "", "") for c in found if c != FUSED]
     goal = name == "cosqa"
+    rows = [
+        Row(f"{name}, {encoder}: {c}", f"{values.mean():.3f}", "", "", "",
+            *((f"≥ {ALONE}", bool(values.mean() >= ALONE)) if goal and c == best else ("", None)))
+        for c, values in found.items() if c != FUSED
+    ]  # fmt: skip
     return [*rows, Row(
         f"{name}, {encoder}: fused", f"{found[FUSED].mean():.3f}", f"{alone[best].mean():.3f} ({best})",
-        f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]", "", f"≥ +{GOAL}" if goal else "", gain >= GOAL if goal else None,
+        f"{gain:+.3f} [{low:+.3f}, {high:+.3f}]", "", f"≥ +{GAIN}" if goal else "", gain >= GAIN if goal else None,
     )]  # fmt: skip
