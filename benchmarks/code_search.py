@@ -19,7 +19,8 @@ from convergence_assets.semantic_search.encoders import MAX_TOKENS
 from convergence_assets.semantic_search.evaluation import DENSE, FUSED, SPARSE, fusions_of, placings
 from convergence_assets.semantic_search.items import item_rows
 from convergence_assets.semantic_search.judged import judged
-from convergence_assets.semantic_search.training import OutOfFold, World, learned
+from convergence_assets.semantic_search.training import OutOfFold, learned
+from convergence_assets.semantic_search.world import World
 from resources.environments import settings
 
 TITLE = "Code search by two models"

@@ -16,10 +16,10 @@ DESCRIPTION = "code_description"  # the ranker of code for queries that name no 
 RANKERS = ("text", "code", DESCRIPTION, "image")
 
 _NAMED = 2  # times that a name counts as a word: it says more than a word among many
-# Typed in haste: "python3", "python 2.7", "pythonreturn"; "pythonic" names none
+# Named also in "python3", in "pythonreturn" (typed in haste) and in PYTHONPATH; what is cut out is a word of its own
+_NAMED_LANGUAGE = re.compile(r"\bpython|\b(?:javascript|java|golang|ruby)\d*\b", re.IGNORECASE)
 _LANGUAGE = re.compile(
-    r"\b(?:(?:in|using|with) )?(?:python(?!ic|s\b)|(?:javascript|java|golang|ruby)(?=[23]?\b))(?: ?[23](?:\.\d+)?\b)?",
-    re.IGNORECASE,
+    r"\b(?:(?:in|using|with) )?(?:python|javascript|java|golang|ruby)(?: ?[23](?:\.\d+)*)?\b", re.IGNORECASE
 )
 
 
@@ -35,12 +35,13 @@ def words(item: Mapping[str, Any]) -> str:
 
 def words_of_query(query: str) -> str:
     """The words of a query that items may share: the language is what an item is written in, not what it says."""
-    return " ".join(_LANGUAGE.sub(" ", query).split()) or query
+    rest = " ".join(_LANGUAGE.sub(" ", query).split())
+    return rest if re.search(r"\w", rest) else query
 
 
 def ranker(modality: str, query: str, there: Collection[str]) -> str:
     """What ranks a modality for a query: its own ranker, or the one for descriptions where there is one."""
-    describes = modality == "code" and DESCRIPTION in there and not _LANGUAGE.search(query)
+    describes = modality == "code" and DESCRIPTION in there and not _NAMED_LANGUAGE.search(query)
     return DESCRIPTION if describes else modality
 
 

@@ -7,6 +7,7 @@ by the protocol of published figures: the whole corpus, every query.
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import dagster as dg
@@ -15,15 +16,19 @@ import pandera.polars as pa
 import polars as pl
 from numpy.typing import NDArray
 
+from convergence.errors import EncoderMismatch
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.lake.tables import Lake
 from convergence.markdown import table
 from convergence.search import composition, ranking
+from convergence.search.encoders import StoredEncoder
 from convergence.search.fusion import Fusion
 from convergence.search.judgements import MEASURES, interval, measured, paired, places
 from convergence.search.ranking import Judged
+from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.judged import MODELS
-from convergence_assets.semantic_search.training import CLASSES, HISTOGRAM, RIDGE, World, ranker_of, world_ins
+from convergence_assets.semantic_search.training import CLASSES, HISTOGRAM, RIDGE, ranker_of, world_ins
+from convergence_assets.semantic_search.world import World
 from resources.lake import failures, lake_asset
 
 DENSE, SPARSE, FUSED, RANDOM = "dense", "sparse", "fused", "random"
@@ -63,6 +68,11 @@ class SearchQuality(pa.DataFrameModel):
         nullable=True, ge=0, description="Its standard error over clusters; null: not fused, or one cluster"
     )
 
+    ranking: str = pa.Field(
+        description="SHA-256 of the encoders and fusions that were judged: an index of others was not",
+        metadata={"from": [*(f"{m}_encoder.digest" for m in MODALITIES), "search_rankers.fusion"]},
+    )
+
     class Config(StrictColumns):
         """Columns are as declared."""
 
@@ -81,13 +91,15 @@ def quality(world: World, rankers: Mapping[str, Fusion], queries: pl.DataFrame) 
         placed = placings(world, rankers, test) if test.height else {}
         rows += [_row(str(name), c, "test", of) | _gain(placed[FUSED], of) for c, of in placed.items()]
         judged = world.judged(whole)
-        ways = {part: (judged, getattr(judged, part)) for part in _PARTS}
+        ways = {part: getattr(judged, part) for part in _PARTS}
         if (whole["modality"] == "image").all():
-            ways |= {candidate: (other, other.dense) for candidate, other in _baselines(world, whole).items()}
-        ways |= {model_alone(model): (judged, world.judged(whole, model).dense) for model in _models(world, whole)}
-        for candidate, (of, scores) in ways.items():
-            rows.append(_row(str(name), candidate, "all", _placed(of, scores, whole)) | dict.fromkeys(_GAIN))
-    return pl.DataFrame(rows, schema=schema_of(SearchQuality)).sort("query_set", "split", "candidate")
+            ways |= _baselines(world, whole, judged.dense.shape)
+        ways |= {model_alone(model): world.dense(whole, model) for model in _models(world, whole)}
+        for candidate, scores in ways.items():
+            rows.append(_row(str(name), candidate, "all", _placed(judged, scores, whole)) | dict.fromkeys(_GAIN))
+    ranking_made = {"ranking": ranking_of({m: e.digest for m, e in world.encoders.items()}, rankers)}
+    made = pl.DataFrame([row | ranking_made for row in rows], schema=schema_of(SearchQuality))
+    return made.sort("query_set", "split", "candidate")
 
 
 class Placed(NamedTuple):
@@ -101,12 +113,12 @@ class Placed(NamedTuple):
 def placings(world: World, rankers: Mapping[str, Fusion], test: pl.DataFrame) -> dict[str, Placed]:
     """Each ranking alone and the fused one, each query by the ranker that answers it."""
     found = defaultdict[str, list[Placed]](list)
-    for (ranker,), part in test.with_columns(ranker_of(test)).partition_by("ranker", as_dict=True).items():
+    for (ranker,), part in test.with_columns(ranker_of(test, rankers)).partition_by("ranker", as_dict=True).items():
         fusion, judged = rankers[str(ranker)], world.judged(part)
         for candidate, of in {DENSE: _alone(fusion, 0.0), SPARSE: _alone(fusion, 1.0), FUSED: fusion}.items():
             found[candidate].append(_placed(judged, ranking.fused(judged, of), part))
         for model in _models(world, part):
-            found[model_alone(model)].append(_placed(judged, world.judged(part, model).dense, part))
+            found[model_alone(model)].append(_placed(judged, world.dense(part, model), part))
     return {
         candidate: Placed([at for p in parts for at in p.at], parts[0].items, [c for p in parts for c in p.clusters])
         for candidate, parts in found.items()
@@ -131,13 +143,11 @@ def _alone(fusion: Fusion, share: float) -> Fusion:
     return Fusion(1 - share, share, fusion.dense_scale, fusion.sparse_scale, fusion.calibration)
 
 
-def _baselines(world: World, queries: pl.DataFrame) -> dict[str, Judged]:
-    """Other ways into the space of the text encoder, and chance."""
+def _baselines(world: World, queries: pl.DataFrame, shape: tuple[int, ...]) -> dict[str, ranking.Floats]:
+    """Scores by other ways into the space of the text encoder, and by chance."""
     there = set(world.unseen["candidate"].unique())
-    found = {c: world.judged(queries, c) for c in (CLASSES, RIDGE, HISTOGRAM) if c in there}
-    judged = world.judged(queries)
-    chance = np.random.default_rng(0).random(judged.dense.shape)
-    return {**found, RANDOM: Judged(chance, chance, judged.relevant, judged.without)}
+    found = {c: world.dense(queries, c) for c in (CLASSES, RIDGE, HISTOGRAM) if c in there}
+    return {**found, RANDOM: np.random.default_rng(0).random(shape)}
 
 
 def _row(name: str, candidate: str, split: str, found: Placed) -> dict[str, Any]:
@@ -195,14 +205,34 @@ def search_quality(
     """
     points = {"text": text_embeddings, "code": code_embeddings, "image": image_embeddings}
     encoders = {"text": text_encoder, "code": code_encoder, "image": image_encoder}
-    rankers = fusions_of(search_rankers.collect())
-    return quality(World.of(points, encoders, image_out_of_fold), rankers, judged_queries.collect())
+    world = World.of(points, encoders, image_out_of_fold)
+    return quality(world, fusions_for(search_rankers.collect(), world.encoders), judged_queries.collect())
 
 
 def fusions_of(rankers: pl.DataFrame) -> dict[str, Fusion]:
     """The fusion of each ranker, from SearchRanker rows, in the order in which rankers are declared."""
     found = {name: Fusion.from_json(json.loads(said)) for name, said in rankers.select("ranker", "fusion").iter_rows()}
     return {name: found[name] for name in composition.RANKERS if name in found}
+
+
+def fusions_for(rankers: pl.DataFrame, encoders: Mapping[str, StoredEncoder]) -> dict[str, Fusion]:
+    """The fusion of each ranker, where it was learned with these encoders.
+
+    Raises EncoderMismatch where it was learned with others: its scales and its calibration would say nothing.
+    """
+    known = dict(rankers.select("modality", "encoder").iter_rows()) if "encoder" in rankers.columns else {}
+    if others := [name for name, encoder in encoders.items() if known.get(name) != encoder.digest]:
+        raise EncoderMismatch(
+            f"search_rankers were learned with another encoder of {' and '.join(others)} than is there now: "
+            "materialize search_rankers, then search_quality; the index that is live stays as it is"
+        )
+    return fusions_of(rankers)
+
+
+def ranking_of(encoders: Mapping[str, str], fusions: Mapping[str, Fusion]) -> str:
+    """What ranks, as a SHA-256: digests of encoders by modality, and fusions by ranker."""
+    told = {"encoders": dict(encoders), "fusions": {name: fusion.as_json() for name, fusion in fusions.items()}}
+    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 @dg.asset_check(
@@ -229,7 +259,7 @@ def helped(rows: pl.DataFrame) -> dg.AssetCheckResult:
     test = rows.filter(split="test")
     parts = test.filter(pl.col("candidate") != FUSED).sort("query_set", "fused_gain", nulls_last=True)
     fused = test.filter(candidate=FUSED)["query_set"]
-    if parts.is_empty() or parts["fused_gain"].has_nulls() or set(parts["query_set"]) - set(fused):
+    if parts.is_empty() or parts["fused_gain"].has_nulls() or set(rows["query_set"]) - set(fused):
         return _not_judged("not every judged set has a fused ranking")
     losses = parts.filter(pl.col("fused_gain") < -1e-9)
     blocks = not losses.filter(pl.col("queries") >= ENOUGH).is_empty()

@@ -30,7 +30,7 @@ from convergence_assets.partitions import window
 from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.encoders import encoder_of
-from convergence_assets.semantic_search.evaluation import fusions_of
+from convergence_assets.semantic_search.evaluation import fusions_for, ranking_of
 from convergence_assets.semantic_search.items import OWNED, newest
 from resources.lake import Described, lake_asset
 from resources.lineage import using
@@ -56,6 +56,10 @@ class SearchIndex(pa.DataFrameModel):
     images: int = pa.Field(ge=0, description="Images in it", metadata={"from": ["image_embeddings.item_id"]})
     encoders: str = pa.Field(description="Digest of the encoder of each modality, as JSON",
                              metadata={"from": [f"{m}_encoder.digest" for m in MODALITIES]})  # fmt: skip
+    ranking: str = pa.Field(
+        nullable=True, description="SHA-256 of its encoders and fusions, as search_quality has it; null: from before",
+        metadata={"from": [*(f"{m}_encoder.digest" for m in MODALITIES), "search_rankers.fusion"]},
+    )  # fmt: skip
     backend: str = pa.Field(description="Engine and version", metadata={"made_here": "what is installed"})
     recall_10: float = pa.Field(ge=0, le=1, description="Least share, over modalities, of the exact ten best found")
     judged: int = pa.Field(ge=0, description="Judged queries, all of whose right answers it holds, that it was asked")
@@ -164,7 +168,7 @@ def index_ins() -> dict[str, dg.AssetIn]:
     return {
         **{f"{m}_embeddings": dg.AssetIn(**_FROM, partition_mapping=days) for m in MODALITIES},
         **{f"{m}_encoder": using(("digest",), **_FROM) for m in MODALITIES},
-        "search_rankers": using(("fusion",), **_FROM),
+        "search_rankers": using(("fusion", "encoder"), **_FROM),
         "judged_queries": dg.AssetIn(**_FROM),
     }
 
@@ -204,7 +208,7 @@ def search_index(
     }  # fmt: skip
     for encoder in encoders.values():
         keep(context.resources.lake.lake.store, encoder)
-    fusions = fusions_of(search_rankers.collect())
+    fusions = fusions_for(search_rankers.collect(), encoders)
     frames = {"text": text_embeddings, "code": code_embeddings, "image": image_embeddings}
     points = {name: rows.collect() for name, rows in frames.items()}
     trial, told = Trial(judged_queries.collect(), encoders, fusions), about(encoders, fusions)
@@ -231,6 +235,7 @@ def search_index(
                 "functions": counts.get("code", 0),
                 "images": counts.get("image", 0),
                 "encoders": json.dumps(said["encoders"]),
+                "ranking": ranking_of(said["encoders"], fusions),
                 "backend": backend,
                 **{name: checks[name] for name in ("recall_10", "judged", "ndcg_10")},
             }

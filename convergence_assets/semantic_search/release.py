@@ -22,7 +22,11 @@ from resources.lake import Described, lake_asset
 SUBJECT = SearchedUseCase(USE_CASE).subject  # of the audit log
 LEAST_RECALL = 0.98  # of exact search
 MOST_LOST = 0.02  # of nDCG on any judged set, against what answers now
-_JUDGED = {"from": ["search_index.recall_10", "search_quality.ndcg_10"]}
+UNJUDGED = "judged as it is (search_quality is of other encoders or fusions: materialize it)"
+_JUDGED = {
+    "from": [f"{table}.{c}" for table, c in (("search_index", "recall_10"), ("search_index", "ranking"),
+                                             ("search_quality", "ndcg_10"), ("search_quality", "ranking"))],
+}  # fmt: skip
 
 
 class SearchRelease(pa.DataFrameModel):
@@ -30,7 +34,7 @@ class SearchRelease(pa.DataFrameModel):
 
     event_date: date = pa.Field(unique=True, description="The day")
     challenger_version: str = pa.Field(description="The day's index", metadata={"from": ["search_index.index_version"]})
-    index_version: str = pa.Field(description="What answers from then on")
+    index_version: str = pa.Field(description="What answers from then on; empty: nothing yet")
     promoted: bool = pa.Field(description="Whether the day's index does", metadata=_JUDGED)
     reason: str = pa.Field(description="Why", metadata=_JUDGED)
     gate: str = pa.Field(description="Each rule with value and limit, as JSON", metadata=_JUDGED)
@@ -43,7 +47,12 @@ class SearchRelease(pa.DataFrameModel):
 
 
 def decide(
-    index: dict[str, Any], quality: dict[str, float], champion: dict[str, Any] | None, *, loss: str | None = None
+    index: dict[str, Any],
+    quality: dict[str, float],
+    champion: dict[str, Any] | None,
+    *,
+    loss: str | None = None,
+    judged: bool = True,
 ) -> dict[str, Any]:
     """The SearchRelease row of a day.
 
@@ -52,6 +61,7 @@ def decide(
         quality: nDCG@10 of the fused ranking by judged set, by the encoders and fusions of now.
         champion: the newest SearchRelease row before; None: nothing answers yet.
         loss: where the fused ranking finds less than the better of its parts, in words; None: nowhere.
+        judged: whether `quality` is of the index's own encoders and fusions.
     """
     known = json.loads(champion["quality"]) if champion else {}
     rules = [_rule("recall of exact search", index["recall_10"], LEAST_RECALL, index["recall_10"] >= LEAST_RECALL)]
@@ -60,16 +70,18 @@ def decide(
         for name, was in sorted(known.items())
     ]
     rules += [_rule(f"fusion ({loss})", 1.0, 0.0, passed=False)] if loss else []
+    rules += [] if judged else [_rule(UNJUDGED, 1.0, 0.0, passed=False)]
     refused = [rule["rule"] for rule in rules if not rule["passed"]]
     promoted = not refused
+    answers = index["index_version"] if promoted else champion["index_version"] if champion else ""
     return {
         "event_date": index["event_date"],
         "challenger_version": index["index_version"],
-        "index_version": index["index_version"] if promoted or champion is None else champion["index_version"],
+        "index_version": answers,
         "promoted": promoted,
         "reason": f"refused: {', '.join(refused)}" if refused else "every rule holds",
         "gate": json.dumps(rules),
-        "quality": json.dumps(quality if promoted or champion is None else known, sort_keys=True),
+        "quality": json.dumps(quality if promoted else known, sort_keys=True),
     }
 
 
@@ -101,18 +113,19 @@ def search_releases(
 ) -> Described:
     """Which index answers from each day on, decided by the gate.
 
-    Grain: day. An index must find what exact search finds, and search with its encoders and fusions must not have
-    become worse on any judged set. The newest day's index goes live by one replacement of the alias, on record in the
-    audit log; a refused one leaves what answers in place.
+    Grain: day. An index must find what exact search finds; search with its encoders and fusions must have been judged,
+    and must not have become worse on any judged set. The newest day's index goes live by one replacement of the alias,
+    on record in the audit log; a refused one leaves what answers in place.
     """
-    judged = search_quality.filter(pl.col("candidate") == FUSED).select("query_set", "ndcg_10").collect()
-    quality = dict(judged.iter_rows())
-    verdict = helped(search_quality.collect())  # its check blocks one run only, and this may be another
+    found = search_quality.collect()
+    quality = dict(found.filter(candidate=FUSED).select("query_set", "ndcg_10").iter_rows())
+    judged = set(found["ranking"]) if "ranking" in found.columns else set()
+    verdict = helped(found)  # its check blocks one run only, and this may be another
     blocks = not verdict.passed and verdict.severity == dg.AssetCheckSeverity.ERROR
     loss = (verdict.description or "").partition(". Next")[0] if blocks else None
     champion, rows = _before(context), []
     for index in search_index.sort("event_date").collect().iter_rows(named=True):
-        champion = decide(index, quality, champion, loss=loss)
+        champion = decide(index, quality, champion, loss=loss, judged=judged == {index.get("ranking")})
         rows.append(champion)
     said = _switched(context, rows[-1]) if rows else "no index"
     context.log.info(said)
@@ -121,12 +134,13 @@ def search_releases(
 
 
 def _before(context: dg.AssetExecutionContext) -> dict[str, Any] | None:
-    """The newest decision of an earlier day."""
+    """The newest decision of an earlier day; where all days are made anew, the newest: what answers until then."""
     lake, table = context.resources.lake.lake, table_of(context.asset_key)
     if lake.open(table) is None:
         return None
-    earlier = lake.scan(table).filter(pl.col("event_date") < date.fromisoformat(context.partition_keys[0]))
-    return next(earlier.sort("event_date").tail(1).collect().iter_rows(named=True), None)
+    made = lake.scan(table).sort("event_date").collect()
+    earlier = made.filter(pl.col("event_date") < date.fromisoformat(context.partition_keys[0]))
+    return next((made if earlier.is_empty() else earlier).tail(1).iter_rows(named=True), None)
 
 
 def _switched(context: dg.AssetExecutionContext, decision: dict[str, Any]) -> str:

@@ -1,9 +1,7 @@
 """What is learned for ranking: images by alignments that have not seen them, and how dense and sparse are fused."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection
 from typing import Annotated, Any
 
 import dagster as dg
@@ -14,24 +12,20 @@ from numpy.typing import NDArray
 
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.markdown import table
-from convergence.search import alignment, composition, image_backbone, ranking
-from convergence.search.corpus import Corpus
-from convergence.search.encoders import StoredEncoder, opened
+from convergence.search import alignment, composition, ranking
 from convergence.search.fusion import Fusion
-from convergence.search.joined_towers import parts_of
-from convergence.search.ranking import Judged
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.encoders import caption_vectors, class_vectors, encoder_of
 from convergence_assets.semantic_search.images import labelled
-from convergence_assets.semantic_search.items import newest
 from convergence_assets.semantic_search.judged import MODELS, image_query
+from convergence_assets.semantic_search.world import ALIGNED, World
 from resources.lake import lake_asset
 from resources.lineage import using
 
 FOLDS = 5  # two are left out each time: two fifths of the images, so what is measured is rather too low
 UNLEARNED = Fusion(1.0, 0.0, (0.0, 1.0), (0.0, 1.0), (1.0, 0.0))
 LEAST = 30  # queries of a judged set, for a ranker to learn from it
-ALIGNED, CLASSES, RIDGE, HISTOGRAM = "aligned", "class names alone", "regression alone", "colour histogram"
+CLASSES, RIDGE, HISTOGRAM = "class names alone", "regression alone", "colour histogram"
 _FROM: dict[str, Any] = {"key_prefix": "semantic_search"}
 _UNDATED = {"not_partitioned": "judged-queries-have-no-calendar"}
 
@@ -101,6 +95,10 @@ class SearchRanker(pa.DataFrameModel):
 
     ranker: str = pa.Field(isin=composition.RANKERS, unique=True, description="Modality, or code for descriptions")
     modality: str = pa.Field(isin=MODALITIES, description="What is ranked")
+    encoder: str = pa.Field(
+        description="Digest of the encoder that it was learned with: for another its scales say nothing",
+        metadata={"from": [f"{m}_encoder.digest" for m in MODALITIES]},
+    )
     fusion: str = pa.Field(description="Weights, scales and calibration, as JSON")
     sparse_share: float = pa.Field(ge=0, le=1, description="Weight of the sparse ranking; the rest is the dense one's")
     queries: int = pa.Field(ge=0, description="Queries of the development half that it was learned from")
@@ -117,102 +115,10 @@ class SearchRanker(pa.DataFrameModel):
         }
 
 
-@dataclass(frozen=True)
-class World:
-    """What rankings are judged on: by modality corpus and encoder; scores of images by what has not seen them."""
-
-    corpora: Mapping[str, Corpus]
-    encoders: Mapping[str, StoredEncoder]
-    unseen: pl.DataFrame
-
-    @classmethod
-    def of(
-        cls, points: Mapping[str, pl.LazyFrame], encoders: Mapping[str, pl.LazyFrame], unseen: pl.LazyFrame
-    ) -> "World":
-        """The newest of each item."""
-        stored = {name: encoder_of(rows) for name, rows in encoders.items()}
-        corpora = {name: Corpus.of(newest(rows).collect()) for name, rows in points.items()}
-        return cls(corpora, stored, unseen.collect())
-
-    def answerable(self, queries: pl.DataFrame) -> pl.DataFrame:
-        """The queries all of whose right answers are here, and for images scored by what has not seen them."""
-        here = {modality: set(corpus.item_ids) for modality, corpus in self.corpora.items()}
-        scored = set(self.unseen["query_id"])
-        unseen = self._is_aligned("image")
-        if unseen:
-            here["image"] &= self._scored.keys()
-        mine = [
-            here[modality].issuperset(relevant) and (modality != "image" or not unseen or name in scored)
-            for modality, relevant, name in queries.select("modality", "relevant", "query_id").iter_rows()
-        ]
-        return queries.filter(pl.Series(mine, dtype=pl.Boolean))
-
-    def models(self, modality: str) -> list[str]:
-        """The models that a modality's encoder has side by side; none where it is one model."""
-        return [name for name, _ in self._parts(modality)]
-
-    def judged(self, queries: pl.DataFrame, candidate: str | None = None) -> Judged:
-        """The scores of queries of one set, against its candidates: items of the set's language, if it has one.
-
-        `candidate` is another way into the space of images, or one of the `models`; None: what search does.
-
-        Where the image encoder was aligned here, images are scored by alignments that have not seen them, and those
-        without a caption are no candidates: nothing was held out for them.
-        """
-        (modality,), (language,) = queries["modality"].unique(), queries["language"].unique()
-        corpus, aligned = self.corpora[modality], self._is_aligned(modality)
-        texts = queries["query"].to_list()
-        within = corpus.in_language(language)
-        if aligned:
-            within = within[[corpus.item_ids[n] in self._scored for n in within]]
-        place = {int(column): n for n, column in enumerate(within)}
-
-        def columns(name: str) -> list[list[int]]:
-            return [[place[c] for c in corpus.columns(ids) if c in place] for ids in queries[name].to_list()]
-
-        if aligned:
-            dense = self._unseen(queries, candidate or ALIGNED)[:, [self._scored[corpus.item_ids[n]] for n in within]]
-        elif candidate:
-            parts = [parts_of(self._parts(modality), of) for of in (self._asked(modality, texts), corpus.vectors)]
-            dense = parts[0][candidate] @ parts[1][candidate][within].T
-        else:
-            dense = corpus.dense(self._asked(modality, texts))[:, within]
-        sparse = corpus.sparse([composition.words_of_query(text) for text in texts], composition.TERMS[modality])
-        clusters = queries["cluster"].to_list()
-        return Judged(dense, sparse[:, within], columns("relevant"), columns("without"), clusters)
-
-    def _parts(self, modality: str) -> list[tuple[str, int]]:
-        return json.loads(self.encoders[modality].document.settings).get("parts", [])
-
-    def _asked(self, modality: str, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Their vectors; each text is encoded once, however often it is judged."""
-        known = self._vectors[modality]
-        if new := [text for text in dict.fromkeys(texts) if text not in known]:
-            known.update(zip(new, opened(self.encoders[modality]).encode_queries(new), strict=True))
-        return np.stack([known[text] for text in texts])
-
-    @cached_property
-    def _vectors(self) -> dict[str, dict[str, NDArray[np.float32]]]:
-        return {modality: {} for modality in self.encoders}
-
-    def _is_aligned(self, modality: str) -> bool:
-        return modality in self.encoders and self.encoders[modality].source == image_backbone.SOURCE
-
-    @cached_property
-    def _scored(self) -> dict[str, int]:
-        """The column of each image in `unseen`."""
-        return {image: n for n, image in enumerate(self.unseen["images"][0])} if self.unseen.height else {}
-
-    def _unseen(self, queries: pl.DataFrame, candidate: str) -> NDArray[np.float32]:
-        held = self.unseen.filter(pl.col("candidate") == candidate)
-        scores = queries.select("query_id").join(held, on="query_id", how="left", maintain_order="left")["scores"]
-        return np.asarray(scores.to_list(), np.float32)
-
-
-def ranker_of(queries: pl.DataFrame) -> pl.Series:
-    """The ranker that answers each query."""
+def ranker_of(queries: pl.DataFrame, there: Collection[str] = composition.RANKERS) -> pl.Series:
+    """The ranker that answers each query, of those that are there."""
     told = queries.select("modality", "query").iter_rows()
-    return pl.Series("ranker", [composition.ranker(m, q, composition.RANKERS) for m, q in told], dtype=pl.String)
+    return pl.Series("ranker", [composition.ranker(m, q, there) for m, q in told], dtype=pl.String)
 
 
 def learned(world: World, queries: pl.DataFrame) -> pl.DataFrame:
@@ -236,6 +142,7 @@ def learned(world: World, queries: pl.DataFrame) -> pl.DataFrame:
             {
                 "ranker": ranker,
                 "modality": modality,
+                "encoder": encoder.digest if (encoder := world.encoders.get(modality)) else "",
                 "fusion": json.dumps(fusion.as_json()),
                 "sparse_share": fusion.sparse_weight,
                 "queries": sum(part.height for part in sets.values()),

@@ -24,7 +24,11 @@ def test_a_functions_meaning_is_in_its_code_and_its_words_in_all_of_it() -> None
         ("datetime to epoch python2", "datetime to epoch"),
         ("python3.8 read file", "read file"),
         ("python 2.7 read file", "read file"),
-        ("pythonreturn json", "return json"),
+        ("python 2.7.3 read file", "read file"),
+        ("pythonreturn json", "pythonreturn json"),
+        ("add a folder to PYTHONPATH", "add a folder to PYTHONPATH"),
+        ("check python_version", "check python_version"),
+        ("python, java?", "python, java?"),
         ("python 3d plot", "3d plot"),
         ("javabean to json", "javabean to json"),
     ],
@@ -33,10 +37,22 @@ def test_the_language_is_no_word_that_items_share(query: str, left: str) -> None
     assert words_of_query(query) == left
 
 
-def test_code_is_ranked_by_what_was_learned_of_queries_like_this_one() -> None:
-    assert ranker("code", "python sort dict", RANKERS) == "code"
-    assert ranker("code", "sort dict python3", RANKERS) == "code"
-    assert ranker("code", "sorts a map by its values", RANKERS) == DESCRIPTION
-    assert ranker("code", "sorts a map by its values", ["code"]) == "code"
-    assert ranker("text", "sorts a map", RANKERS) == "text"
-    assert {modality_of(name) for name in RANKERS} == {"text", "code", "image"}
+@pytest.mark.parametrize(
+    ("query", "by"),
+    [
+        ("python sort dict", "code"),
+        ("sort dict python3", "code"),
+        ("pythonreturn json", "code"),
+        ("Java8 stream to list", "code"),
+        ("javabean to json", DESCRIPTION),
+        ("sorts a map by its values", DESCRIPTION),
+    ],
+)
+def test_code_is_ranked_by_what_was_learned_of_queries_like_this_one(query: str, by: str) -> None:
+    assert ranker("code", query, RANKERS) == by
+    assert ranker("code", query, ["code"]) == "code"
+    assert ranker("text", query, RANKERS) == "text"
+
+
+def test_a_ranker_ranks_one_modality() -> None:
+    assert [modality_of(name) for name in RANKERS] == ["text", "code", "code", "image"]

@@ -20,7 +20,7 @@ from convergence.versions.reconcile import stale_partitions
 from convergence_assets.semantic_search import index as index_module
 from convergence_assets.semantic_search.encoders import encoder_of
 from convergence_assets.semantic_search.pages import numbers
-from convergence_assets.semantic_search.release import SUBJECT
+from convergence_assets.semantic_search.release import MOST_LOST, SUBJECT, UNJUDGED
 from resources import environments
 from resources.graph import lake_nodes
 from sensors.reconcile import REBUILT
@@ -167,6 +167,28 @@ def test_the_pages_markers_are_the_numbers_that_the_lake_gives(house: House) -> 
     assert marked((ROOT / "docs" / "search.md").read_text()) == set(found)
     assert "SIMULATED" in found["search_run"]
     assert found["search_quality"].count("fused") == house.rows("search_quality")["query_set"].n_unique()
+
+
+def test_an_index_of_another_encoder_waits_for_its_rankers_and_is_held_to_what_answers(house: House) -> None:
+    live, before = house.snapshots.live(), house.rows("search_releases").sort("event_date").row(-1, named=True)
+    other = sentence_transformer(house.settings.home / "other-code", "cls")
+    anew, last = House(house.settings.model_copy(update={"code_encoder": f"folder:{other}"}), house.instance), LAST + 1
+    assert anew.materialize(0, last, "code_encoder", "code_embeddings").success
+    for early in ("search_index", "search_quality"):
+        assert "learned with another encoder of code" in failure(anew.materialize(0, last, early))
+
+    assert anew.materialize(0, last, "search_rankers", "search_index", "search_releases").success
+    refused = anew.rows("search_releases")
+    assert {UNJUDGED in reason for reason in refused["reason"]} == {True}
+    assert set(refused["index_version"]) == {before["index_version"]}
+    assert house.snapshots.live() == live
+
+    assert anew.materialize(0, last, "search_quality", "search_releases").success
+    judged = anew.rows("search_releases").sort("event_date")
+    assert not any(UNJUDGED in reason for reason in judged["reason"])
+    limits = {rule["rule"]: rule["limit"] for rule in json.loads(judged["gate"][0])}
+    for name, was in json.loads(before["quality"]).items():
+        assert limits[f"nDCG@10 on {name}"] == pytest.approx(was - MOST_LOST, abs=1e-6)
 
 
 def test_another_text_encoder_makes_its_own_vectors_stale_and_no_query_mixes_it_with_the_old_one(house: House) -> None:

@@ -10,7 +10,7 @@ import pytest
 from convergence.search import image_backbone
 from convergence.search.corpus import Corpus
 from convergence_assets.semantic_search.images import labelled
-from convergence_assets.semantic_search.training import ALIGNED, World
+from convergence_assets.semantic_search.world import ALIGNED, World
 from tests.convergence.search.tiny_encoders import encoder
 
 BEGAN = datetime(2024, 1, 1, tzinfo=UTC)

@@ -10,7 +10,7 @@ import pytest
 from convergence_assets.semantic_search.evaluation import DENSE, FUSED, SPARSE, helped
 from convergence_assets.semantic_search.images import colours
 from convergence_assets.semantic_search.index import RETENTION_DAYS, as_of
-from convergence_assets.semantic_search.release import LEAST_RECALL, MOST_LOST, decide
+from convergence_assets.semantic_search.release import LEAST_RECALL, MOST_LOST, UNJUDGED, decide
 
 DAY = date(2024, 1, 2)
 
@@ -60,6 +60,17 @@ def test_an_index_whose_fusion_loses_to_one_of_its_parts_does_not_go_live_howeve
 def test_the_first_index_has_nothing_to_be_worse_than() -> None:
     row = decide(index(), {"cosqa": 0.1}, None)
     assert row["promoted"]
+
+
+def test_where_the_first_index_is_refused_nothing_answers() -> None:
+    row = decide(index(recall_10=0.5), {"cosqa": 0.1}, None)
+    assert (row["promoted"], row["index_version"], json.loads(row["quality"])) == (False, "", {})
+
+
+def test_figures_of_other_encoders_or_fusions_are_no_reason_to_go_live() -> None:
+    row = decide(index(), {"cosqa": 0.6}, champion(cosqa=0.6), judged=False)
+    assert (row["promoted"], row["index_version"]) == (False, "old")
+    assert UNJUDGED in row["reason"]
 
 
 def points(*rows: tuple[str, int, str]) -> dict[str, pl.DataFrame]:
@@ -134,6 +145,9 @@ def test_every_loss_is_told_with_its_standard_error() -> None:
 NOT_JUDGED = {
     "without a fused ranking": judged(0.1).filter(pl.col("candidate") != FUSED),
     "one set of two": pl.concat([judged(0.1), judged(0.1).filter(candidate=DENSE).with_columns(query_set=pl.lit("b"))]),
+    "a set of which no query is in the test half": pl.concat(
+        [judged(0.1), judged(0.1).with_columns(query_set=pl.lit("b"), split=pl.lit("all"))]
+    ),
     "a gain that is not there": judged(0.1).with_columns(fused_gain=pl.lit(None, pl.Float64)),
     "from before gains were kept": judged(0.1).drop("fused_gain"),
     "nothing": judged(0.1).clear(),
