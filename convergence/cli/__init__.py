@@ -108,7 +108,7 @@ def use_case(name: str) -> None:
     for path in create(ROOT, name):
         click.echo(path.relative_to(ROOT))
     click.echo("Next: .venv/bin/convergence contract export")
-    click.echo(f"      .venv/bin/python -m pytest tests/convergence_assets/{name}")
+    click.echo(f"      make setup; .venv/bin/python -m pytest tests/convergence_assets/{name}")
 
 
 @cli.command()
