@@ -16,11 +16,10 @@ DESCRIPTION = "code_description"  # the ranker of code for queries that name no 
 RANKERS = ("text", "code", DESCRIPTION, "image")
 
 _NAMED = 2  # times that a name counts as a word: it says more than a word among many
+_OTHERS = "javascript|java|golang|ruby"  # languages, beside Python
 # Named also in "python3", in "pythonreturn" (typed in haste) and in PYTHONPATH; what is cut out is a word of its own
-_NAMED_LANGUAGE = re.compile(r"\bpython|\b(?:javascript|java|golang|ruby)\d*\b", re.IGNORECASE)
-_LANGUAGE = re.compile(
-    r"\b(?:(?:in|using|with) )?(?:python|javascript|java|golang|ruby)(?: ?[23](?:\.\d+)*)?\b", re.IGNORECASE
-)
+_NAMED_LANGUAGE = re.compile(rf"\bpython|\b(?:{_OTHERS})\d*\b", re.IGNORECASE)
+_LANGUAGE = re.compile(rf"\b(?:(?:in|using|with) )?(?:python|{_OTHERS})(?: ?[23](?:\.\d+)*)?\b", re.IGNORECASE)
 
 
 def content(item: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ by the protocol of published figures: the whole corpus, every query.
 import json
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -97,9 +98,8 @@ def quality(world: World, rankers: Mapping[str, Fusion], queries: pl.DataFrame) 
         ways |= {model_alone(model): world.dense(whole, model) for model in _models(world, whole)}
         for candidate, scores in ways.items():
             rows.append(_row(str(name), candidate, "all", _placed(judged, scores, whole)) | dict.fromkeys(_GAIN))
-    ranking_made = {"ranking": ranking_of({m: e.digest for m, e in world.encoders.items()}, rankers)}
-    made = pl.DataFrame([row | ranking_made for row in rows], schema=schema_of(SearchQuality))
-    return made.sort("query_set", "split", "candidate")
+    made = pl.DataFrame(rows, schema=schema_of(SearchQuality)).sort("query_set", "split", "candidate")
+    return made.with_columns(ranking=pl.lit(ranking_of(world.encoders, rankers)))
 
 
 class Placed(NamedTuple):
@@ -229,10 +229,18 @@ def fusions_for(rankers: pl.DataFrame, encoders: Mapping[str, StoredEncoder]) ->
     return fusions_of(rankers)
 
 
-def ranking_of(encoders: Mapping[str, str], fusions: Mapping[str, Fusion]) -> str:
-    """What ranks, as a SHA-256: digests of encoders by modality, and fusions by ranker."""
-    told = {"encoders": dict(encoders), "fusions": {name: fusion.as_json() for name, fusion in fusions.items()}}
-    return sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+def ranks(encoders: Mapping[str, StoredEncoder], fusions: Mapping[str, Fusion]) -> dict[str, Any]:
+    """What ranks, for JSON: encoders by modality, fusions by ranker, and how words are weighted."""
+    return {
+        "encoders": {name: encoder.digest for name, encoder in encoders.items()},
+        "fusions": {name: fusion.as_json() for name, fusion in fusions.items()},
+        "sparse": {name: asdict(terms) for name, terms in composition.TERMS.items()},
+    }
+
+
+def ranking_of(encoders: Mapping[str, StoredEncoder], fusions: Mapping[str, Fusion]) -> str:
+    """The SHA-256 of what ranks: an index and what it was judged by have the same."""
+    return sha256(json.dumps(ranks(encoders, fusions), sort_keys=True).encode()).hexdigest()
 
 
 @dg.asset_check(

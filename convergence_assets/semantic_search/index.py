@@ -6,7 +6,6 @@ built again is the same folder. The row remains for good; of the folders only th
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
 from datetime import date, timedelta
 from typing import Any
 
@@ -30,7 +29,7 @@ from convergence_assets.partitions import window
 from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.encoders import encoder_of
-from convergence_assets.semantic_search.evaluation import fusions_for, ranking_of
+from convergence_assets.semantic_search.evaluation import fusions_for, ranking_of, ranks
 from convergence_assets.semantic_search.items import OWNED, newest
 from resources.lake import Described, lake_asset
 from resources.lineage import using
@@ -80,16 +79,6 @@ def as_of(points: Mapping[str, pl.DataFrame], day: date) -> dict[str, pl.DataFra
     sent = pl.concat([rows.with_columns(modality=pl.lit(name)) for name, rows in points.items()])
     held = newest(sent.lazy().filter(pl.col("event_date").is_between(since, day))).collect()
     return {name: held.filter(pl.col("modality") == name).select(_POINT) for name in points}
-
-
-def about(encoders: Mapping[str, StoredEncoder], fusions: Mapping[str, Fusion]) -> dict[str, Any]:
-    """What an index is asked with, beside its points: all of it is part of the version."""
-    return {
-        "use_case": USE_CASE,
-        "encoders": {name: encoder.digest for name, encoder in encoders.items()},
-        "fusions": {name: fusion.as_json() for name, fusion in fusions.items()},
-        "sparse": {name: asdict(terms) for name, terms in composition.TERMS.items()},
-    }
 
 
 class Trial:
@@ -206,12 +195,14 @@ def search_index(
     encoders = {
         "text": encoder_of(text_encoder), "code": encoder_of(code_encoder), "image": encoder_of(image_encoder),
     }  # fmt: skip
+    fusions = fusions_for(search_rankers.collect(), encoders)
+    ranking = ranking_of(encoders, fusions)
     for encoder in encoders.values():
         keep(context.resources.lake.lake.store, encoder)
-    fusions = fusions_for(search_rankers.collect(), encoders)
     frames = {"text": text_embeddings, "code": code_embeddings, "image": image_embeddings}
     points = {name: rows.collect() for name, rows in frames.items()}
-    trial, told = Trial(judged_queries.collect(), encoders, fusions), about(encoders, fusions)
+    trial = Trial(judged_queries.collect(), encoders, fusions)
+    told = {"use_case": USE_CASE, **ranks(encoders, fusions)}  # all of it is part of the version
     snapshots: Snapshots = context.resources.indexes.snapshots(USE_CASE)
     backend = "{name} {version}".format(**snapshots.engine)
     context.log.info(f"index engine: {backend}")
@@ -235,7 +226,7 @@ def search_index(
                 "functions": counts.get("code", 0),
                 "images": counts.get("image", 0),
                 "encoders": json.dumps(said["encoders"]),
-                "ranking": ranking_of(said["encoders"], fusions),
+                "ranking": ranking,
                 "backend": backend,
                 **{name: checks[name] for name in ("recall_10", "judged", "ndcg_10")},
             }

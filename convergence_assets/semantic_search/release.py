@@ -24,9 +24,8 @@ LEAST_RECALL = 0.98  # of exact search
 MOST_LOST = 0.02  # of nDCG on any judged set, against what answers now
 UNJUDGED = "judged as it is (search_quality is of other encoders or fusions: materialize it)"
 _JUDGED = {
-    "from": [f"{table}.{c}" for table, c in (("search_index", "recall_10"), ("search_index", "ranking"),
-                                             ("search_quality", "ndcg_10"), ("search_quality", "ranking"))],
-}  # fmt: skip
+    "from": ["search_index.recall_10", "search_index.ranking", "search_quality.ndcg_10", "search_quality.ranking"]
+}
 
 
 class SearchRelease(pa.DataFrameModel):
