@@ -13,6 +13,7 @@ import dagster as dg
 from convergence.arrivals.drop_folder import DropFolder
 from convergence.arrivals.lander import Landed, land
 from convergence.arrivals.topics import Source, Topic
+from convergence.lake.content_hash import EMPTY
 from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import PartitionState, Provenance, states
 from convergence.lake.tables import Lake
@@ -26,6 +27,9 @@ from resources.tracing import traced
 
 CODE_VERSION = "1"
 CONTINUOUS = "continuous/"  # begins the run id of a lander that runs outside of Dagster
+TOPIC = "convergence/topic"  # tag of a landing that answers a topic, whose partition nobody has asked for
+
+NOTHING = PartitionState(0, 0, EMPTY, "", CODE_VERSION, "", ())  # of a day that has no message
 
 
 class Sources(dg.ConfigurableResource):
@@ -101,6 +105,7 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         description=(
             f"Every accepted message of {topic.name}, as it arrived.\n\n"
             "Materializing any partition lands all that has arrived: each message exactly once, on its own event date. "
+            "Each partition that was asked for says what it holds then, be it nothing. "
             f"Events more than {topic.late_after.total_seconds() / 3600:g} hours late go to `{topic.table}_late`, "
             f"unusable ones to `{topic.table}_rejected`."
         ),
@@ -132,7 +137,13 @@ def landing_asset(topic: Topic, *, partitions_def: dg.PartitionsDefinition, **as
         used = ", ".join(name for name, part in done.items() if part.messages) or "nothing had arrived"
         yield dg.Output(None, metadata=WITHOUT_EVENTS)
         mine = {day: state for day, state in sorted(held.items()) if state.run_id == context.run_id}
-        yield from landed_events(topic, mine, source=used)
+        asked = mine.keys() if TOPIC in context.run.tags else set(context.partition_keys)
+        for day in sorted(asked & mine.keys() if failed else asked):  # failed: more may have come for the others
+            state = held.get(day, NOTHING)
+            yield from partition_events(key, day, state, source=used, **({} if day in mine else _became(state)))
+        beside = {day: state for day, state in mine.items() if day not in asked}
+        recorded = f"run {context.run_id}, which was asked for other days"  # as its events they would swell a backfill
+        report(context.instance, landed_events(topic, beside, source=used, recorded=recorded))
         counts = {"messages": landed.messages, "rows_rejected": landed.rejected, "rows_late": landed.late}
         counts |= {"rows_erased": landed.erased} if landed.erased else {}  # of data subjects who were erased: left out
         severity = dg.AssetCheckSeverity.WARN  # the stream goes on; the rows wait in quarantine
@@ -151,6 +162,11 @@ def provenance(topic: Topic, source: Source, run_id: str) -> Provenance:
     return Provenance(run_id, CODE_VERSION, code_revision(), config, lock=lock_hash())
 
 
+def _became(state: PartitionState) -> dict[str, str]:
+    """What became of a day that was asked for and that landing had nothing new for."""
+    return {"landed": f"nothing new since run {state.run_id}" if state.run_id else "nothing of this day until now"}
+
+
 def landed_events(topic: Topic, held: Mapping[str, PartitionState], **metadata: str) -> Iterator[Any]:
     """What Dagster is told of partitions that landing has added to; only accepted rows are in them."""
     for day, state in held.items():
@@ -164,8 +180,7 @@ def partition_events(key: dg.AssetKey, partition: str, state: PartitionState, **
         partition=partition,
         metadata={
             "dagster/partition_row_count": state.rows,
-            "data_origin": ", ".join(state.origins),
-            "delta_version": state.version,
+            **({"data_origin": ", ".join(state.origins), "delta_version": state.version} if state.run_id else {}),
             **metadata,
         },
         tags={

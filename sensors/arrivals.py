@@ -14,12 +14,11 @@ from convergence.arrivals.topics import Source, Span, Topic
 from convergence.errors import ArrivalError, BrokerUnreachable, ConvergenceError
 from convergence.lake.manifests import Provenance
 from convergence.lake.tables import Commit, Lake
-from resources.arrivals import CONTINUOUS, topic_key
+from resources.arrivals import CONTINUOUS, TOPIC, topic_key
 from resources.keys import key_of
 from sensors.reconcile import UNFINISHED
 
 RANGE = "convergence/range"  # tag of a landing: the topic and the offsets that it answers
-TOPIC = "convergence/topic"
 
 _AFTER_FAILURE = timedelta(minutes=1)  # then twice as long each time: what failed once may be mended
 

@@ -13,7 +13,7 @@ import pytest
 
 from convergence.arrivals.topics import Topic
 from convergence.lake.tables import Lake
-from resources.arrivals import Sources, landing_asset
+from resources.arrivals import TOPIC, Sources, landing_asset
 from resources.lake import LakeIOManager
 from sensors.arrivals import arrival_sensor
 from tests.resources.readings import DAILY, DAYS
@@ -85,6 +85,7 @@ class Platform:
             self.assets,
             selection=[self.assets[[WIND, RAIN].index(of)]],
             partition_key=DAYS[-1],
+            tags={TOPIC: of.name},
             resources=self.resources,
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             instance=self.instance,
