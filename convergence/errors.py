@@ -20,6 +20,7 @@ ConvergenceError
 ├── ServiceError        a server of ours cannot be installed, started or stopped
 ├── ModelError          a model that cannot be loaded, or none is promoted
 │   └── EncoderError      an encoder does not come out of its checkpoint, or does not fit what it is given
+├── FileRefused         a file that somebody named is not what was asked for
 └── SettingsError       the environment names something that is not there
 """
 
@@ -110,6 +111,10 @@ class EncoderMismatch(SearchError):
 
 class ServiceError(ConvergenceError):
     """A server of ours cannot be installed, started or stopped."""
+
+
+class FileRefused(ConvergenceError):
+    """A file that somebody named is not what was asked for."""
 
 
 class SettingsError(ConvergenceError):

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import click
 
+from convergence.cli.files import FileToRead, FolderToWrite
+
 PRICES = "deploy/prices.toml"
 
 
 @click.command()
-@click.option("--to", type=click.Path(path_type=Path), help="Folder for the pages; default: <home>/catalog.")
-@click.option("--prices", type=click.Path(path_type=Path), help=f"What work and storage cost; default: {PRICES}.")
+@click.option("--to", type=FolderToWrite(), help="Folder for the pages; default: <home>/catalog.")
+@click.option("--prices", type=FileToRead(), help=f"What work and storage cost; default: {PRICES}.")
 def catalog(to: Path | None, prices: Path | None) -> None:
     """Build the catalogue from the definitions and what has been run, and print the page to open."""
     from convergence.catalog.consumers import services

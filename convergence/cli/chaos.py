@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from convergence.cli.files import FileToWrite, FolderToWrite
+
 if TYPE_CHECKING:
     from convergence.chaos.trial import Result
     from convergence.services.kafka import KafkaBroker
@@ -29,10 +31,8 @@ _FIGURES = ("sent", "landed", "lost", "doubled", "torn")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the first; then one more.")
 @click.option("--case", help="Only this case, e.g. R-01; default: the seed draws it.")
 @click.option("--parallel", type=click.IntRange(1, 16), default=1, show_default=True, help="Trials at once.")
-@click.option(
-    "--folder", type=click.Path(path_type=Path), help="Where trials work; failed ones stay. Default: a new one."
-)
-@click.option("--report", type=click.Path(path_type=Path, dir_okay=False), help="Write a JSON line per trial there.")
+@click.option("--folder", type=FolderToWrite(), help="Where trials work; failed ones stay. Default: a new one.")
+@click.option("--report", type=FileToWrite(), help="Write a JSON line per trial there.")
 def chaos(*, runs: int, seed: int, case: str | None, parallel: int, folder: Path | None, report: Path | None) -> None:
     """Prove that each message lands exactly once: random load, killed processes, and a checker that trusts nobody."""
     from convergence.chaos.nemesis import CASES, case_of
@@ -63,6 +63,7 @@ def chaos(*, runs: int, seed: int, case: str | None, parallel: int, folder: Path
             results.append(result)
             _tell(result, work)
             if report:
+                report.parent.mkdir(parents=True, exist_ok=True)
                 with report.open("a") as file:
                     file.write(json.dumps({**asdict(result), "passed": result.passed}) + "\n")
     _summary(results)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import click
 
+from convergence.cli.files import FileToRead, FolderToWrite, read_parquet
+
 if TYPE_CHECKING:
     from convergence.contracts.changes import Change
     from convergence.contracts.standard import Document, Table
     from resources.consumers import Readers
 
-_FOLDER = click.option(
-    "--folder", type=click.Path(path_type=Path, file_okay=False), help="Default: contracts/ in the repository."
-)
+_FOLDER = click.option("--folder", type=FolderToWrite(), help="Default: contracts/ in the repository.")
 
 
 @click.group()
@@ -25,7 +25,7 @@ def contract() -> None:
 @contract.command()
 @_FOLDER
 @click.option(
-    "--great-expectations", "suites", type=click.Path(path_type=Path, file_okay=False),
+    "--great-expectations", "suites", type=FolderToWrite(),
     help="Write a suite of Great Expectations for each table into this folder instead.",
 )  # fmt: skip
 def export(folder: Path | None, suites: Path | None) -> None:
@@ -87,18 +87,16 @@ def check(folder: Path | None) -> None:
 
 @contract.command()
 @click.argument("table")
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("files", nargs=-1, required=True, type=FileToRead())
 @click.option("--engine", type=click.Choice(["pandera", "great-expectations"]), default="pandera", show_default=True)
 def test(table: str, files: tuple[Path, ...], engine: str) -> None:
     """Judge Parquet FILES by the contract of TABLE, each as one partition; exit 1 if one breaks it."""
-    import polars as pl
-
     from convergence.contracts.expectations import judged, run
 
     known = {one.name: one.contract for tables in _files(None).values() for one in tables}
     if table not in known:
         raise click.BadParameter(f"{table!r} has no contract; there are: {', '.join(known)}")
-    frames, model = [pl.read_parquet(file) for file in files], known[table]
+    frames, model = [read_parquet(file) for file in files], known[table]
     found = run(model, frames) if engine == "great-expectations" else [judged(model, frame) for frame in frames]
     for file, frame, broken in zip(files, frames, found, strict=True):
         click.echo(f"{file}: {frame.height:,} rows, {len(broken)} rules broken")

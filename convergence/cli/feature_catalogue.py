@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convergence.cli.features import features
+from convergence.cli.files import FileToRead, FileToWrite, FolderToWrite, read_parquet
 from convergence.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -50,27 +51,26 @@ def show(name: str) -> None:
 
 
 @features.command()
-@click.argument("spine", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.argument("spine", type=FileToRead())
 @click.option("--group", "names", multiple=True, required=True, help="What to look up, as in `features show TABLE`.")
 @click.option("--time", default="event_time", show_default=True, help="Column: as of when.")
 @click.option("--known-by", help="Column: up to when it must have arrived; default: the same.")
 @click.option("--engine", type=click.Choice(["polars", "duckdb", "postgres"]), default="polars", show_default=True)
-@click.option("-o", "--out", type=click.Path(path_type=Path), required=True, help="Parquet file to write.")
+@click.option("-o", "--out", type=FileToWrite(), required=True, help="Parquet file to write.")
 def historical(spine: Path, names: Sequence[str], time: str, known_by: str | None, engine: str, out: Path) -> None:
     """Write the rows of SPINE, a Parquet file, with the features that they would have seen.
 
     `postgres` reads what `features publish` brought there.
     """
-    import polars as pl
-
     from convergence.features.offline import historical_features
 
     known = {group.name: group for table in _declared() for group in table.groups}
     if unknown := [name for name in names if name not in known]:
         raise click.BadParameter(f"no group {', '.join(unknown)}; there are {', '.join(known)}")
-    rows = pl.read_parquet(spine)
+    rows = read_parquet(spine)
     groups = [known[name] for name in names]
     found = historical_features(_store(engine), rows, groups, time=time, known_by=known_by)
+    out.parent.mkdir(parents=True, exist_ok=True)
     found.write_parquet(out)
     click.echo(f"{found.height:,} rows with {found.width - rows.width} features by {engine}: {out}")
 
@@ -92,9 +92,7 @@ def publish(table: str) -> None:
 
 @features.command()
 @click.argument("use_case")
-@click.option(
-    "--feast", "folder", type=click.Path(path_type=Path), required=True, help="Folder of the Feast repository."
-)
+@click.option("--feast", "folder", type=FolderToWrite(), required=True, help="Folder of the Feast repository.")
 @click.option("--online", type=click.Choice(["sqlite", "redis"]), default="sqlite", show_default=True)
 def export(use_case: str, folder: Path, online: Any) -> None:
     """Write the views of USE_CASE as a Feast repository, with their rows; its README says what Feast does not carry."""

@@ -5,13 +5,14 @@ from pathlib import Path
 
 import click
 
+from convergence.cli.files import FileToWrite
 from convergence.cli.replay import Days
 
 
 @click.command()
 @click.argument("table")
 @click.option("--days", required=True, type=Days(), help="First and last event date, e.g. 2018-08-30..2018-08-31.")
-@click.option("--to", "target", type=click.Path(path_type=Path), help="Write the rows to this Parquet file.")
+@click.option("--to", "target", type=FileToWrite(), help="Write the rows to this Parquet file.")
 def now(table: str, days: tuple[date, date], target: Path | None) -> None:
     """Show TABLE as a full recomputation at this moment would give it, unlanded messages included."""
     from convergence.cli import lake
@@ -34,6 +35,7 @@ def now(table: str, days: tuple[date, date], target: Path | None) -> None:
         f"{found.unlanded:,} messages not landed yet"
     )
     if target:
+        target.parent.mkdir(parents=True, exist_ok=True)
         found.rows.write_parquet(target)
         click.echo(f"written: {target}")
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from convergence.cli.catalog import PRICES
+from convergence.cli.files import FileToRead
 
 if TYPE_CHECKING:
     from convergence.catalog.prices import Prices
@@ -36,7 +37,7 @@ class Exchanged:
 @click.option("--code-encoder", "code", help="The same.")
 @click.option("--image-encoder", "image", help='The same, of CLIP or SigLIP; or "aligned".')
 @click.option("--precision", type=click.Choice(["int8", "fp32"]), help="Of the encoders; alone: of those of now.")
-@click.option("--prices", type=click.Path(path_type=Path), help=f"What work costs; default: {PRICES}.")
+@click.option("--prices", type=FileToRead(), help=f"What work costs; default: {PRICES}.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def plan(
     use_case: str,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from convergence.cli.files import FileToWrite
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -67,7 +69,7 @@ _SHARE = click.FloatRange(0, 1)
     "--partitions", type=click.IntRange(min=1), default=3, help="kafka: of a topic not yet there; default: 3."
 )
 @click.option("--bootstrap", metavar="HOST:PORT", help="kafka: default: CONVERGENCE_KAFKA.")
-@click.option("--ledger", type=click.Path(path_type=Path, dir_okay=False), help="kafka: Parquet file of what was sent.")
+@click.option("--ledger", type=FileToWrite(), help="kafka: Parquet file of what was sent.")
 @click.pass_context
 def replay(ctx: click.Context, topic: str, days: tuple[date, date], to: str, **how: object) -> None:
     """Play the history of TOPIC in order of arrival, deterministically: equal arguments send equal messages.

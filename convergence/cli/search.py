@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from convergence.cli.files import FileToRead
 from convergence.errors import IndexMissing
 from convergence.search.items import MODALITIES
 from convergence.search.use_case import SearchedUseCase
@@ -34,7 +35,7 @@ _WIDTH = 72  # characters of an item's text in a line
 @click.command()
 @click.argument("text", required=False)
 @click.option("--code", help="Code: finds code like it.")
-@click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Finds what is like it.")
+@click.option("--image", type=FileToRead(), help="Finds what is like it.")
 @click.option("--modality", multiple=True, type=click.Choice(MODALITIES), help="Can be repeated; default: all.")
 @click.option("--language", multiple=True, help="Of items that have one, such as python or en; can be repeated.")
 @click.option("--from", "first", type=_DAY, help="First day of the event.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convergence.cli.files import FileToRead
 from convergence.cli.search import composed_search, searched_use_cases
 from convergence.errors import ConvergenceError, SettingsError
 from convergence.observability.traces import OFF, Tracer
@@ -36,7 +37,7 @@ log = logging.getLogger(__name__)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another address than loopback needs tokens.")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, show_default=True)
 @click.option("--follow", is_flag=True, help="Also keep the online state in step with what lands.")
-@click.option("--tokens", type=click.Path(path_type=Path), help="Default: serving/tokens in CONVERGENCE_HOME.")
+@click.option("--tokens", type=FileToRead(), help="Default: serving/tokens in CONVERGENCE_HOME.")
 @click.option("--rate", type=click.FloatRange(min=0.1), default=RATE, show_default=True, help="Requests/s of a token.")
 def serve(use_case: str, host: str, port: int, *, follow: bool, tokens: Path | None, rate: float) -> None:
     """Serve scores and features of USE_CASE, or the search of its index, over HTTP; stops with Ctrl-C.
