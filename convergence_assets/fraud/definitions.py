@@ -47,6 +47,7 @@ defs = dg.Definitions(
         *dg.load_assets_from_modules([profiles, monitoring, drift_report, creditcard, creditcard_evaluation]),
     ],
     asset_checks=[
+        features.transactions_one_day,
         features.transaction_features_leakage,
         personal_data_check(inference.fraud_alerts),
         gate_check(gate.fraud_promotions),

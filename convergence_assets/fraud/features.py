@@ -6,6 +6,7 @@ import dagster as dg
 import polars as pl
 
 from asset_checks.leakage import leakage_check
+from asset_checks.one_day import one_day_check
 from convergence.features.windows import compute
 from convergence.lake.contracts import schema_of
 from convergence_assets.fraud.arrivals import DAILY, LABEL_DELAY
@@ -40,10 +41,13 @@ def label_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
 def transactions(raw_transactions: pl.LazyFrame) -> pl.LazyFrame:
     """Card transactions, one row each.
 
-    Grain: transaction. Built from raw messages: repeats are dropped, a correction replaces what it corrects. Labels
-    are not here, so that no feature can see one before it was known.
+    Grain: transaction. Built from raw messages: repeats are dropped, a correction replaces what it corrects on
+    its own day. Labels are not here, so that no feature can see one before it was known.
     """
     return transaction_rows(raw_transactions)
+
+
+transactions_one_day = one_day_check(transactions, key="transaction_id")
 
 
 @lake_asset(contract=Label, ins={"raw_transactions": dg.AssetIn(key_prefix="fraud")}, code_version="1",

@@ -115,9 +115,12 @@ def test_an_asset_materializes_and_all_its_checks_pass(
     assert results[asset].success
     assert {e.check_name for e in evaluations} == {
         "contract",
-        *{"transaction_features": ["leakage"], "fraud_promotions": ["gate"], "fraud_alerts": ["personal_data"]}.get(
-            asset, []
-        ),
+        *{
+            "transactions": ["one_day"],
+            "transaction_features": ["leakage"],
+            "fraud_promotions": ["gate"],
+            "fraud_alerts": ["personal_data"],
+        }.get(asset, []),
     }
     assert [e for e in evaluations if not e.passed] == []
 
