@@ -21,6 +21,12 @@ MATCHES = (
     "the whole id as a value or a word, not part of a longer word; one that is a number only under the names that the "
     "id goes by, where one of these holds a number, and as any value or word where none does"
 )
+BEYOND = (
+    "what Kafka holds, until its retention ends: it is left out whenever it is landed",
+    "published data sets, and copies of the lake elsewhere",
+    "what models have learned",
+)
+_LOOKED_INTO = {"lake", "inbox", "served", "ledgers", "online", "warehouse"}  # of the home folder
 
 
 @dataclass(frozen=True)
@@ -125,6 +131,7 @@ def erase(keepers: Keepers, subject: Subject, *, actor: str, reason: str) -> dic
         "searched": how,
         "matched": MATCHES,
         "not_searched": [asdict(each) for each in not_searched],
+        "beyond": _beyond(keepers, subject),
         "tables": [_told(one) for one in taken],
         "inbox_files": files,
         "stores": {name: {"entries": told.entries, "where": list(told.where)} for name, told in stores.items()},
@@ -146,6 +153,18 @@ def _nobodys(keepers: Keepers, subject: Subject) -> list[NotSearched]:
     """What lies in the inbox for no topic, and in the lake for no asset."""
     names = [topic.name for topic in (*keepers.topics, *keepers.others)]
     return [*strays(keepers.inbox, names, subject), *strangers(keepers.lake, keepers.tables, subject)]
+
+
+def _beyond(keepers: Keepers, subject: Subject) -> list[str]:
+    """What this erasure does not reach; of the home folder what holds ids of runs alone, or is not the platform's."""
+    numbers = [f"files of inbox/{topic.name}, where a number may be anything" for topic in keepers.others]
+    home = keepers.inbox.parent
+    beside = [each.name for each in sorted(home.iterdir()) if each.name not in _LOOKED_INTO] if home.is_dir() else []
+    return [
+        *BEYOND,
+        *(numbers if subject.numbered else ()),
+        *(f"in the home folder: {subject.masked(name)}" for name in beside),
+    ]
 
 
 def _unnamed(lake: Lake, table: str, subject: Subject) -> list[NotSearched]:

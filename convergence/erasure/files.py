@@ -26,7 +26,7 @@ class ServedLines:
         files = [file for file in _files(self.folder) if file.suffix == ".jsonl"]
         counts = {f"{file.relative_to(self.folder)}": self._cut(file, subject, dry_run) for file in files}
         found = {file: count for file, count in counts.items() if count}
-        return Erased(sum(found.values()), sorted(found), _others(self.folder, files, "no lines of ours"))
+        return Erased(sum(found.values()), sorted(found), _others(self.folder, files, subject, "no lines of ours"))
 
     def _cut(self, file: Path, subject: Subject, dry_run: bool) -> int:
         with file.open("rb") as opened:
@@ -70,7 +70,7 @@ class Ledgers:
                 written = file.with_name(f".{file.name}.erasing")
                 frame.filter(~mine).write_parquet(written)
                 written.replace(file)
-        return Erased(entries, where, _others(self.folder, read, "no ledger that can be read"))
+        return Erased(entries, where, _others(self.folder, read, subject, "no ledger that can be read"))
 
 
 @dataclass(frozen=True)
@@ -104,10 +104,12 @@ def _files(folder: Path) -> Iterator[Path]:
     yield from (file for file in sorted(folder.rglob("*")) if file.is_file() and not file.is_symlink())
 
 
-def _others(folder: Path, read: Collection[Path], what: str) -> list[NotSearched]:
+def _others(folder: Path, read: Collection[Path], subject: Subject, what: str) -> list[NotSearched]:
     """What else lies there."""
     there = (path for path in sorted(folder.rglob("*")) if path.is_symlink() or not path.is_dir())
-    return [NotSearched(f"{path.relative_to(folder.parent)}", what) for path in there if path not in read]
+    return [
+        NotSearched(subject.masked(f"{path.relative_to(folder.parent)}"), what) for path in there if path not in read
+    ]
 
 
 def _without(content: bytes, subject: Subject) -> tuple[bytes, int]:

@@ -69,7 +69,7 @@ def search(inbox: Path, topic: Topic, subject: Subject) -> Searched:
             found.replacements.append(Replacement(path, after.content, was, now, messages, after.removed))
         if after.left:
             found.not_searched.append(NotSearched(place, "still names the subject, where no line can go by itself"))
-        if not subject.numbered and any(each in path.name for each in subject.ids):
+        if subject.masked(path.name) != path.name:
             found.not_searched.append(NotSearched(place, "its name names the subject: rename it"))
     return found
 
@@ -105,10 +105,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _place(inbox: Path, path: Path, subject: Subject) -> str:
     """The file below the home folder, without the subject's name."""
-    place = f"{inbox.name}/{path.relative_to(inbox)}".encode(errors="replace").decode()
-    for each in () if subject.numbered else sorted(subject.ids):
-        place = place.replace(each, "***")
-    return place
+    return subject.masked(f"{inbox.name}/{path.relative_to(inbox)}".encode(errors="replace").decode())
 
 
 def _messages(name: str, content: bytes, topic: Topic) -> int:

@@ -11,6 +11,8 @@ import polars as pl
 
 from convergence.arrivals.erased import forms, ids_among, ids_in, is_number, readings
 
+_POWER = re.compile(r"\d[eE][+-]?\d")
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -32,6 +34,12 @@ class Subject:
     def fields(self) -> set[str]:
         """Every name that the id goes by, in tables and in messages."""
         return {*self.columns.values(), *self.originals.values()}
+
+    def masked(self, place: str) -> str:
+        """The name of a place without the subject's."""
+        for each in () if self.numbered else sorted(self.ids):
+            place = place.replace(each, "***")
+        return place
 
     def as_events(self, ids: Iterable[str]) -> "Subject":
         """Its events, for the tables that name them and not the subject itself."""
@@ -63,17 +71,20 @@ class Subject:
 
     def named_among(self, values: Sequence[tuple[str | None, str]]) -> bool:
         """Whether the values of a line, each with the name of its column if that is known, name the subject."""
-        if not any(self._may_be_in(value) for _, value in values):
+        if not self._may_be_in(" ".join(value for _, value in values)):
             return False
+        said = [value for name, value in values if name in self.fields and is_number(value.strip())]
+        if self.numbered and said:
+            return any(not self.ids.isdisjoint(forms(value)) for value in said)
         if self._phrase and any(self._phrase.search(value) for _, value in values):
             return True
         return not self.ids.isdisjoint(ids_among(values, self.fields))
 
     def _may_be_in(self, text: str | bytes) -> bool:
-        """A quick no for most texts."""
-        if isinstance(text, bytes) or self.numbered or "\\" in text or "\0" in text or text.startswith("no UTF-8"):
+        """A quick no for most texts: only what is escaped, or a number in powers of ten, has not the id in it."""
+        if isinstance(text, bytes) or "\\" in text or "\0" in text or text.startswith("no UTF-8"):
             return True
-        return any(each in text for each in self.ids)
+        return any(each in text for each in self.ids) or (self.numbered and _POWER.search(text) is not None)
 
     def rows_of(self, frame: pl.DataFrame) -> pl.Series:
         """Which rows name the subject in any of its columns; Boolean."""

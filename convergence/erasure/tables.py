@@ -89,11 +89,15 @@ def strangers(lake: Lake, known: Collection[str], subject: Subject) -> list[NotS
         table = f"{name}/{rest}"
         if table in mine:
             continue
-        base = lake.at({table: int(number or FIRST)}).open(table)
+        try:
+            base = lake.at({table: int(number or FIRST)}).open(table)
+        except (LakeError, ValueError):
+            found.append(NotSearched(f"lake/{subject.masked(folder)}", "cannot be opened as a table"))
+            continue
         if base and (columns := _columns(table, base, subject)) != []:
             what = f"its {' and '.join(columns)}" if columns else "its rows"
             why = f"no asset makes it any more, and {what} may name the subject: delete it"
-            found.append(NotSearched(f"lake/{folder}", why))
+            found.append(NotSearched(f"lake/{subject.masked(folder)}", why))
     return found
 
 

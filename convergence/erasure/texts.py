@@ -101,7 +101,7 @@ def _unmarked(content: bytes) -> str:
 
 def _is_text(text: str) -> bool:
     """Few of its characters are ones that no text has."""
-    return len(re.findall(r"[\0-\x08\x0e-\x1f\x7f]", text)) <= len(text) / 100
+    return len(re.findall(r"[\0-\x08\x0e-\x1f\x7f]", text)) <= 4 + len(text) / 100
 
 
 def _lines_without(text: str, subject: Subject) -> tuple[str, int]:

@@ -239,6 +239,7 @@ def test_the_certificate_says_what_was_searched_how_and_what_was_not(tmp_path: P
         *("served/old.zip", "ledgers/sent.parquet"),
     }
     assert unseen == {each.where for each in before}
+    assert "in the home folder: erasure.key" in told["beyond"]
     assert {each["where"]: each["how"] for each in told["searched"]} == {
         RAW: "column customer",
         f"{RAW}_late": "column customer",
