@@ -17,7 +17,8 @@ from convergence.arrivals.topics import SCHEMA_VERSION, Topic
 from convergence.lake.contracts import subjects_of
 from convergence.lake.erasures import Erasures
 
-_HEX = "no UTF-8, in hex: "  # how the codec tells of a message that is no text
+NO_UTF8 = "no UTF-8"  # how quarantine begins to tell of bytes that are no text, as a message, a key or a value
+_HEX = re.compile(rf"{NO_UTF8}, in hex: ((?:[0-9a-fA-F]{{2}})+)")
 _ABOUT = {"source", "reason", SCHEMA_VERSION}  # of a rejected message: what the platform says of it
 _ESCAPED = re.compile(r"(?:\\x[0-9a-fA-F]{2})+|\\u[0-9a-fA-F]{4}")
 _TIME = re.compile(r"\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?\b")
@@ -74,9 +75,8 @@ def readings(text: str | bytes) -> Iterator[str]:
             yield text.decode("latin-1")
         return
     yield text
-    if text.startswith(_HEX):
-        with suppress(ValueError):
-            yield from readings(bytes.fromhex(text.removeprefix(_HEX)))
+    for found in _HEX.finditer(text):
+        yield from readings(bytes.fromhex(found[1]))
     if "\0" in text:
         yield text.replace("\0", "")
     if "\\" in text:

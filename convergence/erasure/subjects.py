@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import polars as pl
 
-from convergence.arrivals.erased import forms, ids_among, ids_in, is_number, readings
+from convergence.arrivals.erased import NO_UTF8, forms, ids_among, ids_in, is_number, readings
 
 _POWER = re.compile(r"\d[eE][+-]?\d")
 
@@ -82,7 +82,7 @@ class Subject:
 
     def _may_be_in(self, text: str | bytes) -> bool:
         """A quick no for most texts: only what is escaped, or a number in powers of ten, has not the id in it."""
-        if isinstance(text, bytes) or "\\" in text or "\0" in text or text.startswith("no UTF-8"):
+        if isinstance(text, bytes) or "\\" in text or "\0" in text or NO_UTF8 in text:
             return True
         return any(each in text for each in self.ids) or (self.numbered and _POWER.search(text) is not None)
 
