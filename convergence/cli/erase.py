@@ -1,5 +1,6 @@
 """`convergence erase`: a data subject leaves everything that the platform keeps, with a certificate."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -23,20 +24,24 @@ def erase(who: str, reason: str, actor: str, *, dry_run: bool) -> None:
     """Remove a data subject, e.g. customer:4711, from every table, file and store, and never let it in again.
 
     There is no way back. It refuses while runs are in progress, and is completed by asking again where it was
-    interrupted. What Kafka holds stays there until its retention ends, and is left out whenever it is landed.
+    interrupted. What Kafka holds stays there until its retention ends, and is left out whenever it is landed. Places
+    that could not be looked through are named, and it exits with 1.
     """
     from convergence.cli import instance
     from convergence.erasure.erase import look
 
     subject = subject_named(who)
     if dry_run:
-        found = list(look(keepers_of(subject), subject))
-        for where, entries in found:
+        looked = look(keepers_of(subject), subject)
+        for where, entries in looked.found:
             click.echo(f"{entries:>8,}  {where}")
-        click.echo(f"{sum(n for _, n in found):,} entries in {len(found)} places; nothing was changed")
-        return
-    with instance() as dagster:
-        _show(carry_out(subject, dagster, actor=actor, reason=reason))
+        click.echo(f"{sum(n for _, n in looked.found):,} entries in {len(looked.found)} places; nothing was changed")
+        _warn((each.where, each.why) for each in looked.not_searched)
+    else:
+        with instance() as dagster:
+            certificate = carry_out(subject, dagster, actor=actor, reason=reason)
+        _show(certificate)
+        _warn((each["where"], each["why"]) for each in certificate["not_searched"])
 
 
 def carry_out(subject: "Subject", instance: "dg.DagsterInstance", *, actor: str, reason: str) -> dict[str, Any]:
@@ -66,7 +71,22 @@ def _show(certificate: dict[str, Any]) -> None:
         click.echo(f"{told['entries']:>8,}  {name}")
     click.echo(f"{certificate['inbox_files']:>8,}  files of the inbox written anew")
     number, entry = certificate["number"], certificate["audit_entry"]
-    click.echo(f"erased: certificate _erasures/{number:010}.certificate.json of the lake, audit entry {entry}")
+    said = "erased, but not everything could be looked through" if certificate["not_searched"] else "erased"
+    click.echo(f"{said}: certificate _erasures/{number:010}.certificate.json of the lake, audit entry {entry}")
+
+
+def _warn(not_searched: Iterable[tuple[str, str]]) -> None:
+    """Name what a person has to see to. Raises SystemExit where there is anything."""
+    named = list(not_searched)
+    for where, why in named:
+        click.echo(f"not searched: {where}: {why}", err=True)
+    if named:
+        click.echo(
+            f"{len(named)} places, below the home folder, may still hold the subject: look through each yourself, take "
+            "the subject out or delete the file, then ask again; it ends with 0 when none is left",
+            err=True,
+        )
+        raise SystemExit(1)
 
 
 def subject_named(who: str) -> "Subject":
@@ -103,11 +123,14 @@ def keepers_of(subject: "Subject") -> "Keepers":
     from convergence.erasure.online import OnlineStates
     from convergence.erasure.warehouse import WarehouseTables
     from convergence.services.redis import connect
-    from convergence_assets.definitions import declared, topics
+    from convergence_assets.definitions import declared, defs, topics
     from resources.environments import resources, settings
+    from resources.graph import lake_nodes
 
     here, into = settings(), lake()
     mine = [topic for topic in topics().values() if topic.table in subject.columns]
+    others = [topic for topic in topics().values() if topic.table not in subject.columns]
+    tables = [node.table for node in lake_nodes(defs.resolve_all_asset_specs())]
     cleared: dict[str, int] = {}
     stores = [ServedLines(here.home / "served"), Ledgers(here.home / "ledgers"), KeptModels(into.store)]
     if here.redis or (here.home / "online").is_dir():
@@ -129,4 +152,4 @@ def keepers_of(subject: "Subject") -> "Keepers":
     if here.postgres:
         stores.append(OfflineTables(here.postgres.get_secret_value()))
     stores += [store(here.home) for store in declared("ERASABLE")]
-    return Keepers(into, here.home / "inbox", mine, stores, cleared)
+    return Keepers(into, here.home / "inbox", mine, stores, cleared, others, tables)

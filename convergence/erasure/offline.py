@@ -15,6 +15,7 @@ class OfflineTables:
 
     url: str = field(repr=False)
     name = "offline store, PostgreSQL"
+    how = "columns that name the subject"
 
     def erase(self, subject: Subject, *, dry_run: bool) -> Erased:
         """Drop the tables that hold the subject. Raises ServiceError where the database cannot be reached."""

@@ -27,6 +27,7 @@ class OnlineStates:
     connect: Callable[[], "Redis"]
     stale: Callable[[str], bool]
     embedded: bool  # our own server, whose file on disk is to be written anew
+    how = "the entity of each state"
 
     @property
     def name(self) -> str:

@@ -13,10 +13,12 @@ from typing import Any
 import obstore
 import polars as pl
 from deltalake import DeltaTable
+from obstore.store import ObjectStore
 
+from convergence.arrivals.erased import texts_of
 from convergence.erasure.inbox import Replacement
-from convergence.erasure.subjects import Subject
-from convergence.errors import ConcurrentWrite
+from convergence.erasure.subjects import NotSearched, Subject
+from convergence.errors import ConcurrentWrite, LakeError
 from convergence.faults import fault
 from convergence.lake.content_hash import content_hash
 from convergence.lake.erasures import Tombstone
@@ -56,7 +58,60 @@ def companions(table: str) -> list[str]:
 def held(lake: Lake, table: str, subject: Subject) -> dict[str, int]:
     """Rows of the subject by partition, as the table is now; empty where there is none, or no table."""
     base = lake.open(table)
-    return _found(base, subject, _column(table, subject)) if base else {}
+    return _found(base, subject, _columns(table, base, subject)) if base else {}
+
+
+def unnamed(lake: Lake, table: str, subject: Subject) -> bool:
+    """Whether a table that is to name the subject has no column that does, so that nobody can tell whose its rows are.
+
+    Its contract has renamed the column, and nothing has been written since.
+    """
+    base = lake.open(table)
+    return base is not None and not _is_text(table, subject) and not _columns(table, base, subject)
+
+
+def searched_by(lake: Lake, table: str, subject: Subject) -> str:
+    """By what a table is searched, in words."""
+    base = lake.open(table)
+    columns = _columns(table, base, subject) if base else []
+    if columns is None:
+        return "each value and word of what came"
+    return f"column {' or '.join(columns)}" if columns else "no column of its contract names the subject"
+
+
+def strangers(lake: Lake, known: Collection[str], subject: Subject) -> list[NotSearched]:
+    """Tables of the lake that no asset makes any more, and that may name the subject. None where nothing is `known`."""
+    mine = {each for table in known for each in companions(table)}
+    found = []
+    for folder in _tables_below(lake.store, "") if known else ():
+        use_case, _, rest = folder.partition("/")
+        name, _, number = use_case.partition("@")
+        table = f"{name}/{rest}"
+        if table in mine:
+            continue
+        try:
+            base = lake.at({table: int(number or FIRST)}).open(table)
+        except (LakeError, ValueError):
+            found.append(NotSearched(f"lake/{subject.masked(folder)}", "cannot be opened as a table"))
+            continue
+        if base and (columns := _columns(table, base, subject)) != []:
+            what = f"its {' and '.join(columns)}" if columns else "its rows"
+            why = f"no asset makes it any more, and {what} may name the subject: delete it"
+            found.append(NotSearched(f"lake/{subject.masked(folder)}", why))
+    return found
+
+
+def _tables_below(store: ObjectStore, folder: str) -> Iterator[str]:
+    """The folders with a log of Delta's; our own, whose names begin with an underscore, hold nobody's rows."""
+    for each in obstore.list_with_delimiter(store, folder or None)["common_prefixes"]:
+        path = each.rstrip("/")
+        if path.rpartition("/")[2].startswith("_") or f"/{DAY}=" in path:
+            continue
+        inner = [p.rstrip("/") for p in obstore.list_with_delimiter(store, path)["common_prefixes"]]
+        if f"{path}/_delta_log" in inner:
+            yield path
+        else:
+            yield from _tables_below(store, path)
 
 
 def events(lake: Lake, table: str, subject: Subject) -> set[str]:
@@ -79,10 +134,9 @@ def clear(
     after a crash. Landers may go on meanwhile, and so may runs: one that wrote from an older state is refused. Raises
     ConcurrentWrite where others never let it finish.
     """
-    column = _column(table, subject)
     for _ in range(_ATTEMPTS):
         try:
-            while (base := lake.open(table)) is not None and _step(lake, table, base, subject, column, stone, replaced):
+            while (base := lake.open(table)) is not None and _step(lake, table, base, subject, stone, replaced):
                 fault("between_erasing")
             break
         except ConcurrentWrite:
@@ -93,7 +147,7 @@ def clear(
         return None
     record(lake, [table])
     rows, version = _taken(lake, table, stone.number)
-    files = remove_former(lake, table, lambda content: _holds(content, subject, column), every_version=bool(rows))
+    files = remove_former(lake, table, lambda content: _holds(content, table, subject), every_version=bool(rows))
     return Cleared(lake.location(table), rows, version, len(files))
 
 
@@ -102,7 +156,6 @@ def _step(
     table: str,
     base: DeltaTable,
     subject: Subject,
-    column: str | None,
     stone: Tombstone,
     replaced: Iterable[Replacement],
 ) -> bool:
@@ -113,7 +166,8 @@ def _step(
         for r in replaced
         if base.transaction_version(r.before) is not None and base.transaction_version(r.after) is None
     }
-    found = _found(base, subject, column)
+    columns = _columns(table, base, subject)
+    found = _found(base, subject, columns)
     if not found and not landed and mark >= stone.number:
         return False
     consumed = {ERASURE: max(mark, stone.number)} | dict(landed.values())
@@ -133,7 +187,13 @@ def _step(
         lake.append(table, empty, made, consumed, base, dated=_dated(base))
         return True
     keys, former = _alike(lake, table, found)
-    rest = {key: rows.filter(~_marked(rows, subject, column)) for key, rows in _partitions(base, keys).items()}
+    there = _partitions(base, keys)
+    rest = {key: rows.filter(~_marked(rows, subject, columns)) for key, rows in there.items()}
+    if kept := [key or "the whole table" for key in keys if rest[key].height + found[key] != there[key].height]:
+        raise LakeError(
+            f"{table}: erasing would not take out of {', '.join(kept[:3])} the rows that were counted there, so "
+            "nothing of it was written and nothing is certified. Report this: until it is mended they stay"
+        )
     parts = {
         key: {**former["partitions"][key], "rows": rows.height, "hash": content_hash(rows)}
         for key, rows in rest.items()
@@ -144,25 +204,28 @@ def _step(
     return True
 
 
-def _found(base: DeltaTable, subject: Subject, column: str | None) -> dict[str, int]:
-    rows = rows_of(base)
-    if column is not None:
-        ids = subject.typed(rows.collect_schema()[column])
-        if ids.is_empty():
-            return {}
-        rows = rows.filter(pl.col(column).is_in(ids.implode()))
-        frame = rows.select(DAY if _dated(base) else pl.lit(None, pl.Date).alias(DAY)).collect()
-    else:
-        frame = rows.select(DAY if _dated(base) else pl.lit(None, pl.Date).alias(DAY), "row").collect()
-        frame = frame.filter(_marked(frame, subject, None))
-    counts = frame.group_by(DAY).len().sort(DAY).iter_rows()
-    return {WHOLE if day is None else str(day): rows for day, rows in counts}
+def _found(base: DeltaTable, subject: Subject, columns: Collection[str] | None) -> dict[str, int]:
+    """Rows of the subject by partition, none of them with zero."""
+    rows, day = rows_of(base), [DAY] if _dated(base) else []
+    if columns is not None and not columns:
+        return {}
+    if columns is not None:
+        rows = rows.select(*columns, *day)
+        kinds = rows.collect_schema()
+        rows = rows.filter(pl.any_horizontal(pl.col(n).is_in(subject.typed(kinds[n]).implode()) for n in columns))
+    frame = rows.collect()
+    frame = frame.filter(_marked(frame, subject, columns))
+    counts = frame.group_by(DAY).len().sort(DAY).iter_rows() if day else [(WHOLE, frame.height)]
+    return {str(key): rows for key, rows in counts if rows}
 
 
-def _marked(frame: pl.DataFrame, subject: Subject, column: str | None) -> pl.Series:
-    if column is None:
-        return pl.Series([subject.named_in(text) for text in frame["row"]], dtype=pl.Boolean)
-    return frame[column].is_in(subject.typed(frame.schema[column]).implode()).fill_null(False)
+def _marked(frame: pl.DataFrame, subject: Subject, columns: Collection[str] | None) -> pl.Series:
+    if columns is None:
+        return pl.Series([any(map(subject.named_in, row)) for row in texts_of(frame).rows()], dtype=pl.Boolean)
+    found = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
+    for name in columns:
+        found |= frame[name].is_in(subject.typed(frame.schema[name]).implode()).fill_null(False)
+    return found
 
 
 def _partitions(base: DeltaTable, keys: Collection[str]) -> dict[str, pl.DataFrame]:
@@ -191,27 +254,25 @@ def _taken(lake: Lake, table: str, number: int) -> tuple[dict[str, int], int]:
     return dict(sorted(rows.items())), version
 
 
-def _holds(content: bytes, subject: Subject, column: str | None) -> bool:
+def _holds(content: bytes, table: str, subject: Subject) -> bool:
     """Whether a data file that no version needs names the subject; one that cannot be read may."""
     try:
         frame = pl.read_parquet(BytesIO(content))
     except (pl.exceptions.PolarsError, OSError):
         return True
-    name = column or "row"
-    return name in frame.columns and bool(_marked(frame, subject, column).any())
+    columns = None if _is_text(table, subject) else subject.fields & set(frame.columns)
+    return bool(_marked(frame, subject, columns).any())
 
 
-def _column(table: str, subject: Subject) -> str | None:
-    """The column that names the subject; None in a table of rows that are text."""
-    return (
-        None
-        if table not in subject.columns and table.endswith("_rejected")
-        else subject.columns[_plain(table, subject)]
-    )
+def _columns(table: str, base: DeltaTable, subject: Subject) -> list[str] | None:
+    """The columns that name the subject, under every name that one has had; None in a table of rows that are text."""
+    if _is_text(table, subject):
+        return None
+    return sorted(subject.fields & {column.name for column in base.schema().fields})
 
 
-def _plain(table: str, subject: Subject) -> str:
-    return table if table in subject.columns else table.removesuffix("_late")
+def _is_text(table: str, subject: Subject) -> bool:
+    return table not in subject.columns and table.endswith("_rejected")
 
 
 def _dated(base: DeltaTable) -> bool:

@@ -22,6 +22,7 @@ class WarehouseTables:
 
     warehouse: Warehouse
     stale: Callable[[], bool]
+    how = "columns that name the subject, and emptied wherever a table of the lake has lost rows"
 
     @property
     def name(self) -> str:

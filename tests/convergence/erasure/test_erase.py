@@ -88,7 +88,7 @@ def test_no_byte_of_a_subject_is_left_in_a_whole_home_and_everybody_else_is(shop
 def test_looking_changes_nothing_and_says_what_would_go(shop: Lake, home: Path) -> None:
     before = {p: p.read_bytes() for p in home.rglob("*") if p.is_file()}
 
-    found = dict(look(keepers(shop, home), subject()))
+    found = dict(look(keepers(shop, home), subject()).found)
 
     assert found == {
         **{RAW: 12, f"{RAW}_late": 4, f"{RAW}_rejected": 4, ORDERS: 12},
