@@ -20,8 +20,10 @@ import numpy as np
 from benchmarks.data import roomiest
 from benchmarks.measure import Row, Section
 from benchmarks.score import LAST, SCORE, champion, decided, landed, requests, server
-from convergence_assets.fraud.release import RELEASABLE
+from convergence_assets.fraud.use_case import MODEL
 from resources.environments import ROOT, Settings, resources
+
+RELEASABLE = MODEL.releasable
 
 TITLE = "Promotion and rollback under load"
 RATE = 100  # requests/s

@@ -31,8 +31,10 @@ from convergence.models.stored import digest
 from convergence_assets.fraud.arrivals import TOPIC
 from convergence_assets.fraud.features import transaction_rows
 from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
-from convergence_assets.fraud.release import RELEASABLE
+from convergence_assets.fraud.use_case import MODEL
 from resources.environments import ROOT, Settings, settings
+
+RELEASABLE = MODEL.releasable
 
 TITLE = "Scores over HTTP"
 RATE, CLIENTS = 200, 16

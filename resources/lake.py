@@ -98,13 +98,17 @@ def lake_asset(
     """`@dg.asset` whose rows keep `contract`. `describe` turns the rows of one partition into metadata of its event.
 
     The function gets a LazyFrame per input, or a Snapshot if it says so (and the context, if its first parameter is
-    `context`), and returns the rows of the run's partitions, told apart by `event_date`.
+    `context`), and returns the rows of the run's partitions, told apart by `event_date`. One with `**inputs` also gets
+    those of `ins` that it does not name.
     """
 
     def decorate(fn: Body) -> dg.AssetsDefinition:
-        parameters = list(inspect.signature(fn).parameters)
-        takes_context = parameters[:1] == ["context"]
-        names = parameters[takes_context:]
+        parameters = inspect.signature(fn).parameters
+        every = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+        names = [n for n, p in parameters.items() if p.kind is not p.VAR_KEYWORD]
+        takes_context = names[:1] == ["context"]
+        names = names[takes_context:]
+        names += [name for name in (ins or {}) if every and name not in names]
         whole = {name for name in names if fn.__annotations__.get(name) is Snapshot}
         declared = {name: (ins or {}).get(name, dg.AssetIn()) for name in names}
         prefix = asset.get("key_prefix")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from convergence.models.onnx_graph import Graph
@@ -143,3 +144,15 @@ def _isotonic(margins: NDArray[np.float64], label: NDArray[np.bool_]) -> Calibra
     knots, heights = centre[rising], odds[rising]
     weights = np.concatenate([[1.0], np.diff(heights) / np.diff(knots), [1.0]])
     return Calibration("isotonic", float(heights[0]), weights, knots)
+
+
+def equal_mass_calibration_error(label: pl.Series, score: pl.Series, *, bins: int = 10) -> float:
+    """Expected calibration error: mean distance of mean score and share of positives over bins of equally many rows.
+
+    Equally many rows and not equally wide: where positives are rare, nearly all rows share the lowest tenth.
+    """
+    rows = pl.DataFrame({"label": label.cast(pl.Float64), "score": score}).sort("score", "label").with_row_index("bin")
+    gaps = rows.group_by(pl.col("bin") * bins // rows.height, maintain_order=True).agg(
+        gap=(pl.col("score").mean() - pl.col("label").mean()).abs(), rows=pl.len()
+    )
+    return float((gaps["gap"] * gaps["rows"]).sum() / rows.height)

@@ -7,20 +7,21 @@ people promote and roll back. Neither rewrites the other, so the champion of any
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
-from math import isnan, sqrt
+from math import isnan
 from typing import Any, NamedTuple
 
 import polars as pl
 
 from convergence.errors import ConvergenceError, ModelError
-from convergence.models.metrics import average_precision, base_rate_average_precision, bootstrap_interval
+from convergence.models import metrics
+from convergence.models.tasks import Task
 
 RULES_SCHEMA = pl.Schema({"rule": pl.String(), "value": pl.Float64(), "limit": pl.Float64(), "passed": pl.Boolean()})
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A model's scores of labelled rows: a row key, `event_date`, the label (Boolean or 0/1) and `score`."""
+    """A model's scores of labelled rows: the task's key, `event_date`, its label and `score`."""
 
     model_version: str
     rows: pl.DataFrame
@@ -37,20 +38,6 @@ class Served:
     parity: float | None = None  # largest difference between the scores of the graph and of the library that was fitted
     seconds_per_row: float | None = None  # 99th percentile of scoring one row
     leaks: int | None = None  # features that the leakage check found to know their future
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What the gate allows."""
-
-    times_base_rate: float = 5.0  # least average precision, as a multiple of a constant score's
-    calibration_error: float = 0.5  # as a multiple of the share of positives, beyond what chance explains
-    seconds_per_row: float = 0.002
-    size: int = 50_000_000
-    parity: float = 1e-5
-
-
-LIMITS = Limits()
 
 
 @dataclass(frozen=True)
@@ -113,47 +100,35 @@ def champions(
 
 
 def gate(
-    challenger: Scores,
-    champion: Scores | None,
-    *,
-    served: Served | None = None,
-    limits: Limits = LIMITS,
-    key: str = "transaction_id",
-    label: str = "is_fraud",
-    repetitions: int = 200,
-    seed: int = 0,
+    challenger: Scores, champion: Scores | None, *, task: Task, served: Served | None = None, seed: int = 0
 ) -> Verdict:
     """Decide whether a challenger may become champion, on the newest labelled rows that its fit has not seen.
 
-    Rules: every score is finite and in [0, 1]; average precision (AP) is at least a multiple of that of the trivial
-    baseline; AP is not below the champion's on the same rows by more than one standard error of the difference, days
-    resampled; probabilities are calibrated; and of `served`: latency, size, leakage, equality of graph and library. A
-    rule that cannot be computed because the scores are invalid has null value and limit and is not passed, nor is one
-    whose value is NaN.
+    Rules: every score can be meant; the task's measure is better than the trivial baseline by what its limits ask; it
+    is not worse than the champion's on the same rows by more than one standard error of the difference, days
+    resampled; scores are calibrated, where the task has a word for it; and of `served`: latency, size, leakage,
+    equality of graph and library. A rule that cannot be computed because the scores are invalid has null value and
+    limit and is not passed, nor is one whose value is NaN.
 
     Args:
-        challenger: scores with both classes among their labels.
+        challenger: scores of labelled rows; of a classification with more than one class among them.
         champion: scores of exactly the same rows, in any order, or None when there is no champion yet.
+        task: what is predicted, and what is allowed.
         served: measurements of the challenger as it would be served; without them their rules are not in the table.
-        limits: what is allowed.
-        key: column that identifies a row in both.
-        label: column of the label in both.
-        repetitions: draws of the bootstrap.
         seed: seed of the bootstrap; equal inputs give an equal verdict.
 
     Raises:
         ConvergenceError: the two sides hold different rows or labels, the champion's scores are not finite, the labels
             hold one class only, or there are too few days to resample.
     """
-    rows = challenger.rows if champion is None else _same_rows(challenger, champion, key, label)
-    rows = rows.with_columns(label=pl.col(label))
-    rules = list(_of_scores(rows, limits, against=champion is not None, repetitions=repetitions, seed=seed))
+    rows = task.rows(challenger.rows if champion is None else _same_rows(challenger, champion, task))
+    rules = list(_of_scores(rows, task, against=champion is not None, seed=seed))
     if served:
         measured = (
-            ("latency", served.seconds_per_row, limits.seconds_per_row),
-            ("size", served.size, limits.size),
+            ("latency", served.seconds_per_row, task.limits.seconds_per_row),
+            ("size", served.size, task.limits.size),
             ("leakage", served.leaks, 0),
-            ("onnx_parity", served.parity, limits.parity),
+            ("onnx_parity", served.parity, task.limits.parity),
         )
         rules += [
             Rule(name, None if isnan(value) else value, limit, value <= limit)
@@ -161,7 +136,7 @@ def gate(
             if value is not None
         ]
     table = pl.DataFrame(rules, schema=RULES_SCHEMA, orient="row")
-    return Verdict(bool(table["passed"].all()), _in_words(challenger, champion, table), table)
+    return Verdict(bool(table["passed"].all()), _in_words(challenger, champion, table, task), table)
 
 
 class Rule(NamedTuple):
@@ -173,40 +148,35 @@ class Rule(NamedTuple):
     passed: bool
 
 
-def _of_scores(rows: pl.DataFrame, limits: Limits, *, against: bool, repetitions: int, seed: int) -> Iterator[Rule]:
-    label, score = rows["label"].cast(pl.Float64), rows["score"]
-    invalid = rows.height - rows.filter(pl.col("score").is_finite() & pl.col("score").is_between(0, 1)).height
+def _of_scores(rows: pl.DataFrame, task: Task, *, against: bool, seed: int) -> Iterator[Rule]:
+    calibrated, most = task.calibration, task.limits.calibration_error
+    invalid = task.insane(rows)
     yield Rule("invalid_scores", invalid, 0, invalid == 0)
     if invalid:
-        names = ("beats_trivial_baseline", *["not_worse_than_champion"] * against, "calibration")
+        names = ("beats_trivial_baseline", *["not_worse_than_champion"] * against, *["calibration"] * bool(calibrated))
         yield from (Rule(name, None, None, False) for name in names)
         return
-    base_rate = base_rate_average_precision(label)
-    precision, least = average_precision(label, score), limits.times_base_rate * base_rate
-    yield Rule("beats_trivial_baseline", precision, least, precision >= least)
+    measure = task.measure
+    found, least = measure.of(rows), task.limits.of_baseline * task.baseline(rows)
+    yield Rule("beats_trivial_baseline", found, least, measure.gain(found, least) >= 0)
     if against:
-        difference = bootstrap_interval(rows, _ap_difference, repetitions=repetitions, seed=seed)
+        theirs = pl.col("champion_score").alias("score")
+        difference = metrics.bootstrap_interval(
+            rows,
+            lambda part: measure.gain(measure.of(part), measure.of(part.with_columns(theirs))),
+            repetitions=task.repetitions,
+            seed=seed,
+        )
         least = -difference.standard_error
         yield Rule("not_worse_than_champion", difference.estimate, least, difference.estimate >= least)
-    by_chance = 2 * sqrt(base_rate / rows.height)  # two standard errors of the share of positives itself
-    error, most = calibration_error(label, score), limits.calibration_error * base_rate + by_chance
-    yield Rule("calibration", error, most, error <= most)
+    if calibrated and most is not None:
+        error, limit = calibrated.error(rows), most * calibrated.unit(rows) + calibrated.by_chance(rows)
+        yield Rule("calibration", error, limit, error <= limit)
 
 
-def calibration_error(label: pl.Series, score: pl.Series, *, bins: int = 10) -> float:
-    """Expected calibration error: mean distance of mean score and share of positives over bins of equally many rows.
-
-    Equally many rows and not equally wide: where positives are rare, nearly all rows share the lowest tenth.
-    """
-    rows = pl.DataFrame({"label": label.cast(pl.Float64), "score": score}).sort("score", "label").with_row_index("bin")
-    gaps = rows.group_by(pl.col("bin") * bins // rows.height, maintain_order=True).agg(
-        gap=(pl.col("score").mean() - pl.col("label").mean()).abs(), rows=pl.len()
-    )
-    return float((gaps["gap"] * gaps["rows"]).sum() / rows.height)
-
-
-def _same_rows(challenger: Scores, champion: Scores, key: str, label: str) -> pl.DataFrame:
+def _same_rows(challenger: Scores, champion: Scores, task: Task) -> pl.DataFrame:
     """The challenger's rows by key, with the champion's score beside its own."""
+    key, label = task.key, task.label
     ours, theirs = challenger.rows.sort(key), champion.rows.sort(key)
     repeated = ours.height - ours[key].n_unique()
     if repeated or not ours[key].equals(theirs[key]):
@@ -217,24 +187,22 @@ def _same_rows(challenger: Scores, champion: Scores, key: str, label: str) -> pl
             "score both on the gate's rows"
         )
         raise ConvergenceError(msg)
-    different = ours.filter(pl.col(label).cast(pl.Boolean) != theirs[label].cast(pl.Boolean)).height
+    different = ours.filter(pl.col(label).ne_missing(theirs[label])).height
     if different:
         msg = f"{different} of {ours.height} labels differ between the two sides; read both from one label version"
         raise ConvergenceError(msg)
     return ours.with_columns(champion_score=theirs["score"])
 
 
-def _ap_difference(rows: pl.DataFrame) -> float:
-    label = rows["label"]
-    return average_precision(label, rows["score"]) - average_precision(label, rows["champion_score"])
-
-
-def _in_words(challenger: Scores, champion: Scores | None, rules: pl.DataFrame) -> str:
+def _in_words(challenger: Scores, champion: Scores | None, rules: pl.DataFrame, task: Task) -> str:
+    measure = task.measure
+    bound, better = ("least", "differs") if measure.higher_is_better else ("most", "improves")
     against = f"against champion {champion.model_version}" if champion else "with no champion yet"
     stated = {
-        "invalid_scores": "{value:.0f} scores are not in [0, 1], {limit:.0f} allowed",
-        "beats_trivial_baseline": "average precision {value:.4f}, at least {limit:.4f} required",
-        "not_worse_than_champion": "average precision differs by {value:+.4f}, {limit:+.4f} allowed (1 standard error)",
+        "invalid_scores": f"{{value:.0f}} scores are not {task.domain}, {{limit:.0f}} allowed",
+        "beats_trivial_baseline": f"{measure.words} {{value:.4f}}, at {bound} {{limit:.4f}} required",
+        "not_worse_than_champion": f"{measure.words} {better} by {{value:+.4f}}, {{limit:+.4f}} allowed "
+        "(1 standard error)",
         "calibration": "calibration error {value:.5f}, at most {limit:.5f} allowed",
         "latency": "99 % of rows are scored within {value:.5f} s, {limit:.5f} s allowed",
         "size": "{value:,.0f} bytes, {limit:,.0f} allowed",

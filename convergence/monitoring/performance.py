@@ -1,39 +1,61 @@
 """Whether scores that were issued are still as good as when their model was let in, told once labels are known."""
 
-from typing import NamedTuple
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
 
 import polars as pl
 
-from convergence.models import metrics
+from convergence.errors import ConvergenceError
+from convergence.models.gated import GatedModel
 from convergence.monitoring.drift import DRIFT, STABLE, WATCH
 
 
-class Judgement(NamedTuple):
-    """Average precision of issued scores with its 95 % interval, beside the baseline; `effect` 1 is the limit."""
+def performance_row(
+    model: GatedModel, scores: pl.DataFrame, labels: pl.DataFrame, decisions: pl.DataFrame, as_of: date
+) -> dict[str, Any]:
+    """One row of Performance: the scores of the week whose labels are all known since the start of `as_of`.
 
-    average_precision: float
-    low: float
-    high: float
-    baseline: float
-    limit: float
-    effect: float
-    verdict: str
-    note: str
-
-
-def judge_scores(labelled: pl.DataFrame, baseline: float, *, limit: float = 0.05) -> Judgement:
-    """Judge rows with `event_date`, `score` and `is_fraud` against an average precision that was promised.
-
-    Below the baseline by more than `limit` is drift if the interval (days resampled) excludes the baseline, and to be
-    watched if it does not.
+    Below the baseline by more than the model's limit is drift if the interval (days resampled) excludes the baseline,
+    and to be watched if it does not.
 
     Raises:
-        ConvergenceError: fewer than two days, one class only, or scores that are not finite.
+        ConvergenceError: the gate has never measured a model that issued scores; fewer than two days, one class only,
+            or scores that are not finite.
     """
-    found = metrics.bootstrap_interval(
-        labelled, lambda rows: metrics.average_precision(rows["is_fraud"], rows["score"]), repetitions=50
-    )
-    lost = baseline - found.estimate
-    verdict = STABLE if lost <= limit else DRIFT if found.high < baseline else WATCH
-    note = f"average precision {found.estimate:.3f}, {baseline:.3f} when the model was let in"
-    return Judgement(found.estimate, found.low, found.high, baseline, limit, lost / limit, verdict, note)
+    task, delay, limit = model.task, model.schedule.delay_days, model.performance_limit
+    assert limit is not None
+    first, last = as_of - timedelta(days=delay + 7), as_of - timedelta(days=delay + 1)
+    cut = datetime.combine(as_of, time(), UTC)
+    known = labels.filter(pl.col("label_time") <= cut)
+    known = known.select(*model.row, *(name for name in known.columns if name not in scores.columns))
+    rows = scores.filter(pl.col("event_date").is_between(first, last)).join(known, on=model.row, maintain_order="left")
+    measured = dict(decisions.select("challenger_version", model.gate_measure).iter_rows())
+    issued = rows["model_version"].value_counts().rows()
+    unknown = ", ".join(sorted(version for version, _ in issued if version not in measured))
+    if unknown or not issued:
+        raise ConvergenceError(
+            f"scores of {first} to {last}: no baseline, because the gate did not measure {unknown or 'any model'}; "
+            f"materialize {model.table('promotions')} and {model.table('scores')} of that week"
+        )
+    baseline = sum(measured[version] * number for version, number in issued) / rows.height
+    measure, found = task.measure, task.judge(rows)
+    lost = measure.gain(baseline, found.estimate)
+    possible = measure.gain(baseline, found.high if measure.higher_is_better else found.low)
+    judged = task.rows(rows)
+    return {
+        "event_date": as_of,
+        "first_day": first,
+        "last_day": last,
+        "rows": rows.height,
+        "base_rate": task.baseline(judged),
+        "feature": measure.name,
+        measure.name: found.estimate,
+        f"{measure.name}_low": found.low,
+        f"{measure.name}_high": found.high,
+        "baseline": baseline,
+        "limit": limit,
+        "effect": lost / limit,
+        "verdict": STABLE if lost <= limit else DRIFT if possible > 0 else WATCH,
+        "note": f"{measure.words} {found.estimate:.3f}, {baseline:.3f} when the model was let in",
+        **{figure.name: figure.of(judged) for figure in model.figures},
+    }

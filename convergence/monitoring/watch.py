@@ -6,7 +6,6 @@ far enough to look like drift.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
 
@@ -15,33 +14,10 @@ import polars as pl
 from convergence.errors import ConvergenceError
 from convergence.lake.contracts import Contract, schema_of
 from convergence.models import stored as models
+from convergence.models.gated import Schedule
 from convergence.monitoring import drift as effects
 from convergence.monitoring.contracts import Drift, FeatureProfile, ScoreProfile, ScoreReference
 from convergence.monitoring.profiles import DatedProfiles, Profile, profile_rows, stored
-
-
-@dataclass(frozen=True)
-class Fit:
-    """The days of labelled rows around a model as of a date: fitted on, let in by, and not known yet."""
-
-    training_days: int
-    gate_days: int
-    delay_days: int
-    oldest_champion_days: int  # how long one may go on serving and still be watched
-
-    @property
-    def reach_back(self) -> int:
-        """Days before a day that its drift reads."""
-        return self.training_days + self.gate_days + self.delay_days + self.oldest_champion_days
-
-    def trained_on(self, as_of: date) -> tuple[date, date]:
-        """First and last day that the model of a date was fitted on."""
-        end = as_of - timedelta(days=self.delay_days + self.gate_days)
-        return end - timedelta(days=self.training_days), end - timedelta(days=1)
-
-    def gate(self, as_of: date) -> tuple[date, date]:
-        """First and last day of the newest labelled days before a date, which the fit of its model has not seen."""
-        return as_of - timedelta(days=self.delay_days + self.gate_days), as_of - timedelta(days=self.delay_days + 1)
 
 
 def feature_profile_rows(features: pl.DataFrame, inputs: Sequence[str]) -> pl.DataFrame:
@@ -59,7 +35,7 @@ def score_profile_rows(scores: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def score_reference_rows(promotions: pl.DataFrame, features: pl.DataFrame, fit: Fit) -> pl.DataFrame:
+def score_reference_rows(promotions: pl.DataFrame, features: pl.DataFrame, fit: Schedule) -> pl.DataFrame:
     """ScoreReference rows: for each promotion, the scores that its champion gives the week of its gate."""
     parts = []
     for champion in promotions.sort("event_date").iter_rows(named=True):
@@ -81,7 +57,7 @@ def drift_rows(
     scores: pl.DataFrame,
     references: pl.DataFrame,
     days: Iterable[date],
-    fit: Fit,
+    fit: Schedule,
     *,
     lengths: Iterable[int] = (1, 7),
     fixed_by_the_day: Iterable[str] = (),

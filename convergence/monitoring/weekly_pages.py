@@ -8,16 +8,16 @@ import polars as pl
 
 from convergence.errors import ModelError
 from convergence.lake.contracts import schema_of
+from convergence.models.gated import Schedule
 from convergence.monitoring.contracts import DriftReport
 from convergence.monitoring.evidently_report import write_report
-from convergence.monitoring.watch import Fit
 
 
 def weekly_pages(
     inputs: pl.LazyFrame,
     profiles: pl.DataFrame,
     weeks: Iterable[date],
-    fit: Fit,
+    fit: Schedule,
     page: Callable[[str], tuple[Path, str]],
 ) -> pl.DataFrame:
     """DriftReport rows: the week before each date beside the days that its champion was fitted on.

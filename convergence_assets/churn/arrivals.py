@@ -6,20 +6,19 @@ tenures, and nothing that the sample does not say can be learned from the time o
 the clock's own.
 """
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from convergence.arrivals.topics import Topic
 from convergence_assets.churn.contracts import RawCustomer
+from convergence_assets.churn.use_case import FIRST_DAY, LAST_DAY
 from convergence_assets.partitions import daily
 from resources.arrivals import landing_asset, topic_asset
 
-FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2024, 4, 21)
 DAILY = daily(FIRST_DAY, LAST_DAY)
 DAYS = (LAST_DAY - FIRST_DAY).days + 1
-LABEL_DELAY = timedelta(days=28)  # "left within the last month": known a month later
 
 _PUBLISHED = "churn/Telco-Customer-Churn.csv.gz"
 

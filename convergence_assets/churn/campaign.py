@@ -11,10 +11,11 @@ from convergence.lake.contracts import schema_of
 from convergence.markdown import table
 from convergence.models import campaign, explanation
 from convergence.models.campaign import Assumptions
+from convergence_assets._parts.gated import keys_of
 from convergence_assets.churn.feature_views import DESCRIPTIONS, MODEL_INPUT
-from convergence_assets.churn.inference import SCORED_DAYS
+from convergence_assets.churn.model import CHURN
 from convergence_assets.churn.model_contracts import CampaignTarget
-from convergence_assets.churn.training import KEYS
+from convergence_assets.churn.use_case import MODEL
 from resources.lake import Described, lake_asset
 from resources.lineage import using
 
@@ -96,7 +97,7 @@ def sensitivities(
 
 @lake_asset(
     contract=CampaignTarget,
-    partitions_def=SCORED_DAYS,
+    partitions_def=CHURN.days,
     ins={"customer_features": using(MODEL_INPUT, key_prefix="churn")}
     | {n: dg.AssetIn(key_prefix="churn") for n in ("churn_scores", "churn_champions")},
     describe=list_figures,
@@ -104,7 +105,7 @@ def sensitivities(
     code_version="1",
     kinds={"xgboost", "deltalake"},
     tags={"layer": "prediction"},
-    **KEYS,
+    **keys_of(MODEL),
 )
 def campaign_targets(
     context: dg.AssetExecutionContext,

@@ -16,9 +16,11 @@ from convergence.lake.tables import Lake
 from convergence.markdown import table
 from convergence.models import campaign, metrics, stacking
 from convergence.models.campaign import Assumptions
+from convergence_assets._parts.gated import keys_of
 from convergence_assets.churn.feature_views import MODEL_INPUT
 from convergence_assets.churn.model_contracts import ChurnCrossValidation, ChurnOutOfFold
-from convergence_assets.churn.training import KEYS, ROW, SEED, fit, matrix
+from convergence_assets.churn.training import SEED, matrix, stacked
+from convergence_assets.churn.use_case import MODEL
 from resources.lake import failures, lake_asset
 from resources.lineage import using
 
@@ -35,7 +37,8 @@ _FLAGS = ("senior", "partner", "dependents", "phone_service", "multiple_lines", 
 
 def out_of_fold(features: pl.DataFrame, labels: pl.DataFrame, *, repeats: int = REPEATS) -> pl.DataFrame:
     """ChurnOutOfFold rows: every customer scored once in each repetition, by models of the other folds."""
-    rows = features.join(labels.select(*ROW, "churned"), on=ROW, how="inner").sort(ROW)
+    known = labels.select(*MODEL.row, "churned")
+    rows = features.join(known, on=MODEL.row, how="inner").sort(MODEL.row)
     ours, plain = matrix(rows), one_hot(rows)
     found = []
     for repeat in range(repeats):
@@ -43,7 +46,7 @@ def out_of_fold(features: pl.DataFrame, labels: pl.DataFrame, *, repeats: int = 
         score, baseline = np.empty(rows.height), np.empty(rows.height)
         for number in range(FOLDS):
             judged = fold == number
-            score[judged] = fit(ours.where(~judged)).served.score(ours.values[judged])
+            score[judged] = stacked(ours.where(~judged)).served.score(ours.values[judged])
             baseline[judged] = _logistic(plain[~judged], ours.label[~judged], plain[judged])
         found.append(
             rows.with_columns(
@@ -161,7 +164,7 @@ def curves(rows: pl.DataFrame) -> dict[str, Any]:
     code_version="1",
     kinds={"xgboost", "scikitlearn"},
     tags={"layer": "evaluation", "not_partitioned": "folds-are-cut-across-all-days"},
-    **KEYS,
+    **keys_of(MODEL),
 )
 def churn_out_of_fold(customer_features: pl.LazyFrame, churn_labels: pl.LazyFrame) -> pl.DataFrame:
     """Every customer's score by models that have not seen its label.
@@ -180,7 +183,7 @@ def churn_out_of_fold(customer_features: pl.LazyFrame, churn_labels: pl.LazyFram
     code_version="1",
     kinds={"scikitlearn", "deltalake"},
     tags={"layer": "evaluation", "not_partitioned": "folds-are-cut-across-all-days"},
-    **KEYS,
+    **keys_of(MODEL),
 )
 def churn_cross_validation(churn_out_of_fold: pl.LazyFrame) -> pl.DataFrame:
     """Five times five folds of all customers: AUC, calibration, lift and profit.

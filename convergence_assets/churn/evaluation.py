@@ -8,20 +8,22 @@ import dagster as dg
 import polars as pl
 
 from convergence.models import metrics, splits
-from convergence_assets.churn.gate import scored
+from convergence.models.gated import scored
+from convergence_assets._parts.gated import history, keys_of
 from convergence_assets.churn.model_contracts import ChurnEvaluation
-from convergence_assets.churn.training import KEYS, ROW, feature_ins
+from convergence_assets.churn.use_case import MODEL
 from convergence_assets.partitions import weekly
 from resources.experiments import logged
+from resources.keys import key_of
 from resources.lake import Described, lake_asset
 
-TEST_WEEKS = weekly(date(2024, 2, 26), date(2024, 3, 18))  # those whose labels are known by the end of the data
+TEST_WEEKS = weekly(MODEL.schedule.first, date(2024, 3, 18))  # those whose labels are known by the end of the data
 
 
 def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFrame) -> dict[str, Any]:
     """The test week of a model: one row of ChurnEvaluation."""
     as_of = model["event_date"]
-    labelled = features.join(labels.select(*ROW, "churned"), on=ROW, how="inner", maintain_order="left")
+    labelled = features.join(labels.select(*MODEL.row, "churned"), on=MODEL.row, how="inner", maintain_order="left")
     rows = scored(model, splits.evaluation_rows(labelled, as_of))
     label, score = rows["churned"], rows["score"]
     auc = metrics.bootstrap_interval(rows, lambda part: metrics.roc_auc(part["churned"], part["score"]))
@@ -49,30 +51,28 @@ def figures(rows: pl.DataFrame) -> dict[str, Any]:
 @lake_asset(
     contract=ChurnEvaluation,
     partitions_def=TEST_WEEKS,
-    ins=feature_ins(0, 0, churn_model=dg.AssetIn(key_prefix="churn")),
+    ins={"model": dg.AssetIn(key_of(MODEL.models))} | history(MODEL, 0, 0),
     describe=figures,
     metadata={"key_metric": "roc_auc"},
     required_resource_keys={"experiments"},
     code_version="1",
     kinds={"scikitlearn", "mlflow"},
     tags={"layer": "evaluation"},
-    **KEYS,
+    **keys_of(MODEL),
 )
 def churn_evaluation(
     context: dg.AssetExecutionContext,
-    churn_model: pl.LazyFrame,
-    customer_features: pl.LazyFrame,
-    churn_labels: pl.LazyFrame,
+    model: pl.LazyFrame,
+    features: pl.LazyFrame,
+    labels: pl.LazyFrame,
 ) -> Described:
     """Walk-forward evaluation: each churn model on the week after its date.
 
     Its partitions exist once the labels do. About 440 customers a week: the intervals are wide, and
     `churn_cross_validation` is the figure to compare with others.
     """
-    features, known = customer_features.collect(), churn_labels.collect()
-    rows = [
-        evaluate(model, features, known) for model in churn_model.sort("event_date").collect().iter_rows(named=True)
-    ]
+    inputs, known = features.collect(), labels.collect()
+    rows = [evaluate(each, inputs, known) for each in model.sort("event_date").collect().iter_rows(named=True)]
     runs = logged(
         context,
         rows,

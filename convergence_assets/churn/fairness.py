@@ -13,9 +13,11 @@ import polars as pl
 from asset_checks.fairness import fairness_check
 from convergence.lake.contracts import schema_of
 from convergence.models import fairness
+from convergence_assets._parts.gated import keys_of
 from convergence_assets.churn.cross_validation import OFFERED
 from convergence_assets.churn.model_contracts import ChurnFairness
-from convergence_assets.churn.training import KEYS, SEED
+from convergence_assets.churn.training import SEED
+from convergence_assets.churn.use_case import MODEL
 from resources.lake import lake_asset
 
 LIMITS = {
@@ -62,7 +64,7 @@ def gaps(rows: pl.DataFrame) -> dict[str, Any]:
     code_version="1",
     kinds={"scikitlearn", "deltalake"},
     tags={"layer": "evaluation", "not_partitioned": "folds-are-cut-across-all-days"},
-    **KEYS,
+    **keys_of(MODEL),
 )
 def churn_fairness(churn_out_of_fold: pl.LazyFrame) -> pl.DataFrame:
     """Measures of the churn score by gender and age, and the gaps between groups.

@@ -8,9 +8,10 @@ import polars as pl
 from asset_checks.leakage import leakage_check
 from convergence.features.windows import compute
 from convergence.lake.contracts import schema_of
-from convergence_assets.churn.arrivals import DAILY, LABEL_DELAY
+from convergence_assets.churn.arrivals import DAILY
 from convergence_assets.churn.contracts import Account, Customer, Label
 from convergence_assets.churn.feature_views import CUSTOMER_FEATURES, CustomerFeatures
+from convergence_assets.churn.use_case import LABEL_DELAY
 from convergence_assets.partitions import window
 from resources.dbt import dbt_models
 from resources.keys import key_of

@@ -16,20 +16,11 @@ from convergence.lake.contracts import schema_of
 from convergence.models import automl, h2o_leaderboard, splits, stacking
 from convergence.models.automl import Entry
 from convergence.models.families import families
+from convergence_assets._parts.gated import as_of_dates, history, keys_of
 from convergence_assets.churn.feature_views import MODEL_INPUT
 from convergence_assets.churn.model_contracts import ChurnLeaderboard
-from convergence_assets.churn.training import (
-    DELAY_DAYS,
-    KEYS,
-    KNOWN_WEEK,
-    SEED,
-    TRAINING_DAYS,
-    WEEKS_BACK,
-    feature_ins,
-    known_labels,
-    matrix,
-    weeks,
-)
+from convergence_assets.churn.training import SEED, matrix
+from convergence_assets.churn.use_case import MODEL
 from convergence_assets.partitions import weekly
 from resources.lake import Described, lake_asset
 
@@ -56,8 +47,8 @@ def search(
     """
     if not {automl.OWN} <= set(config.engines) <= set(ENGINES):
         raise SettingsError(f"engines are {', '.join(config.engines)}: expected {automl.OWN}, and h2o if it is wanted")
-    known = known_labels(features, labels, as_of)
-    rows = matrix(splits.training_rows(known, as_of, days=TRAINING_DAYS, delay=DELAY_DAYS))
+    known, schedule = MODEL.known(features, labels, as_of), MODEL.schedule
+    rows = matrix(splits.training_rows(known, as_of, days=schedule.training_days, delay=schedule.delay_days))
     fold = stacking.stratified(rows.label, folds=config.folds, seed=SEED)
     limits = {"budget": config.budget_s, "seed": SEED}
     entries = automl.leaderboard(
@@ -99,24 +90,22 @@ def standing(entries: Sequence[Entry], config: LeaderboardConfig) -> dict[str, A
 @lake_asset(
     contract=ChurnLeaderboard,
     partitions_def=SEARCHED,
-    ins=feature_ins(WEEKS_BACK, KNOWN_WEEK),
+    ins=history(MODEL, MODEL.schedule.weeks_back, MODEL.schedule.known_week),
     config_schema=LeaderboardConfig.to_fields_dict(),
     code_version="1",
     kinds={"scikitlearn", "xgboost"},
     tags={"layer": "model"},
-    **KEYS,
+    **keys_of(MODEL),
 )
-def churn_leaderboard(
-    context: dg.AssetExecutionContext, customer_features: pl.LazyFrame, churn_labels: pl.LazyFrame
-) -> Described:
+def churn_leaderboard(context: dg.AssetExecutionContext, features: pl.LazyFrame, labels: pl.LazyFrame) -> Described:
     """Families of models on the same folds: where the models' parameters come from.
 
     Optuna's seeded sampler over linear model, boosted trees, random forest and network, and the stack of the best of
     each. Trials decide and the budget only limits; a row says if it did. Config: engines, trials, budget_s, folds.
     """
     config = LeaderboardConfig(**context.op_execution_context.op_config)
-    features, known = customer_features.collect(), churn_labels.collect()
-    boards = {as_of: search(features, known, as_of, config) for as_of in weeks(context)}
+    inputs, known = features.collect(), labels.collect()
+    boards = {as_of: search(inputs, known, as_of, config) for as_of in as_of_dates(context)}
     rows = pl.DataFrame([row for found, _ in boards.values() for row in found])
     cards = {str(as_of): standing(entries, config) for as_of, (_, entries) in boards.items()}
     return Described(rows.select(schema_of(ChurnLeaderboard).names()), cards)

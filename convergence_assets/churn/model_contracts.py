@@ -6,17 +6,18 @@ from typing import Any
 import pandera.polars as pa
 
 from convergence.lake.contracts import StrictColumns
-from convergence_assets.churn.contracts import CUSTOMER, Event, Time
+from convergence.models.gated_contracts import AS_OF, LEARNED, ServedForm, TrainedModel, contracts
+from convergence_assets.churn.contracts import CUSTOMER, Event
+from convergence_assets.churn.use_case import MODEL
 
 _SHARE: dict[str, Any] = {"ge": 0, "le": 1}
-_AS_OF = {"made_here": "the as-of date, which names the partition"}
-_LEARNED = ["customer_features.*", "churn_labels.*"]
+_TREES = "Its boosted trees as XGBoost JSON: explains scores; feature order inside"
 
 
 class ChurnLeaderboard(pa.DataFrameModel):
     """One family of models on the folds of a search, or the stack of the best of each."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=_AS_OF)
+    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
     engine: str = pa.Field(description="What searched: convergence or h2o", metadata={"made_here": "the two engines"})
     family: str = pa.Field(description="Kind of model")
     place: int = pa.Field(ge=1, description="1: the least log loss of the engine's families")
@@ -34,99 +35,42 @@ class ChurnLeaderboard(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": _LEARNED}
+        metadata = {"from": LEARNED}
 
 
-class ChurnModel(pa.DataFrameModel):
+class ChurnModel(TrainedModel):
     """One trained model: the row is the model."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=_AS_OF)
-    model_version: str = pa.Field(unique=True, description="As-of date and first digits of sha256")
-    onnx: bytes = pa.Field(description="The model: ONNX graph to a calibrated probability, signature inside")
-    sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
-    model: str = pa.Field(description="Its boosted trees as XGBoost JSON: explains scores; feature order inside")
-    training_first_day: date = pa.Field(description="First day of the customers it was fitted on")
-    training_last_day: date = pa.Field(description="Last day of the customers it was fitted on")
-    training_rows: int = pa.Field(gt=0, description="Labelled customers it was fitted on")
-    training_churned: int = pa.Field(gt=0, description="Those of them that left")
-    parameters: str = pa.Field(description="Hyper-parameters of each member, as JSON")
-    report: str = pa.Field(description="Weights, calibration, figures on held-out rows, parity, SHAP, as JSON")
+    model: str = pa.Field(description=_TREES)
+    training_churned: int = pa.Field(gt=0, description="Those of the rows it was fitted on that left")
 
-    class Config(StrictColumns):
+    class Config(TrainedModel.Config):
         """Columns are as declared."""
 
-        metadata = {"from": [*_LEARNED, "churn_leaderboard.parameters"]}
+        metadata = {"from": [*LEARNED, "parameters.parameters"]}
 
 
-class ChurnPromotion(pa.DataFrameModel):
-    """A gate's decision: which model serves from a day on, and why."""
+class ServedChurnModel(ServedForm):
+    """What it takes to score a customer, and to say why."""
 
-    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from", metadata=_AS_OF)
-    valid_from: date = pa.Field(description="First day that the model serves", metadata=_AS_OF)
-    model_version: str = pa.Field(description="The champion from that day on")
-    model_as_of: date = pa.Field(description="As-of date of that champion")
-    decided_at: Time = pa.Field(description="When it was decided; in a backfill, the as-of date", metadata=_AS_OF)
-    reason: str = pa.Field(description="The gate's verdict in words")
-    challenger_version: str = pa.Field(description="The model that was judged")
-    promoted: bool = pa.Field(description="Whether the challenger passed")
-    gate_average_precision: float = pa.Field(**_SHARE, description="The challenger's, on the newest labelled week")
-    gate: str = pa.Field(description="Rules with values, limits and verdicts, as JSON")
-    onnx: bytes = pa.Field(description="The champion's ONNX graph")
-    sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
-    model: str = pa.Field(description="The champion's boosted trees, which explain its scores")
-
-    class Config(StrictColumns):
-        """Columns are as declared."""
-
-        metadata = {"from": ["churn_model.onnx", *_LEARNED]}
+    model: str = pa.Field(description=_TREES)
 
 
-class ChurnChampion(pa.DataFrameModel):
-    """Which model scores a day."""
-
-    event_date: date = pa.Field(
-        description="Day that is scored", metadata={"made_here": "the day, which names the partition"}
-    )
-    model_version: str = pa.Field(description="The champion of the day")
-    model_as_of: date = pa.Field(description="As-of date of that champion")
-    sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
-    onnx: bytes = pa.Field(description="Its ONNX graph")
-    model: str = pa.Field(description="Its boosted trees, which explain its scores")
-    release: int = pa.Field(
-        nullable=True,
-        description="Entry of the audit log that released it; null: the gate",
-        metadata={"made_here": "read from the log of promotions and rollbacks, which is no table"},
-    )
-
-    class Config(StrictColumns):
-        """Columns are as declared."""
-
-        metadata = {"from": ["*"]}
-
-
-class ChurnScore(Event):
-    """The score of one customer by the champion of its day."""
+class ScoredCustomer(Event):
+    """Which customer is scored."""
 
     customer_id: str = pa.Field(unique=True, **CUSTOMER)
-    score: float = pa.Field(
-        **_SHARE,
-        description="Calibrated probability that the customer leaves within the month",
-        metadata={"from": ["customer_features.*", "churn_champions.onnx"]},
-    )
-    model_version: str = pa.Field(description="The champion that scored it")
-    model_as_of: date = pa.Field(description="As-of date of that champion")
 
-    class Config(Event.Config):
-        """Columns are as declared."""
 
-        metadata = {"rows_of": "customer_features"}
+CONTRACTS = contracts(MODEL, version=ChurnModel, carried=ServedChurnModel, row=ScoredCustomer, module=__name__)
+_, ChurnPromotion, ChurnChampion, ChurnScore, _ = CONTRACTS
 
 
 class ChurnEvaluation(pa.DataFrameModel):
     """One week of the walk-forward: a model judged on the week after its as-of date, once the labels are known."""
 
     event_date: date = pa.Field(
-        description="As-of date of the model, first day of the test week", metadata={"from": ["churn_model.event_date"]}
+        description="As-of date of the model, first day of the test week", metadata={"from": ["model.event_date"]}
     )
     model_version: str = pa.Field(description="The model that was judged")
     test_rows: int = pa.Field(gt=0, description="Customers of the test week")
@@ -143,7 +87,7 @@ class ChurnEvaluation(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["churn_model.onnx", *_LEARNED]}
+        metadata = {"from": ["model.onnx", *LEARNED]}
 
 
 class ChurnOutOfFold(pa.DataFrameModel):
@@ -165,7 +109,7 @@ class ChurnOutOfFold(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"rows_of": "customer_features", "from": _LEARNED}
+        metadata = {"rows_of": "customer_features", "from": ["customer_features.*", "churn_labels.*"]}
 
 
 class ChurnCrossValidation(pa.DataFrameModel):

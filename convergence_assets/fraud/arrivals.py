@@ -1,18 +1,17 @@
 """What arrives: card transactions as the Fraud Detection Handbook publishes them, or as its generator makes them."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
 
 from convergence.arrivals.topics import Topic
 from convergence_assets.fraud.contracts import RawTransaction
+from convergence_assets.fraud.use_case import FIRST_DAY, LAST_DAY
 from convergence_assets.partitions import daily
 from resources.arrivals import landing_asset, topic_asset
 
-FIRST_DAY, LAST_DAY = date(2018, 4, 1), date(2018, 8, 31)
 DAILY = daily(FIRST_DAY, LAST_DAY)
-LABEL_DELAY = timedelta(days=7)
 
 _PUBLISHED = "fraud/fdh_transactions.parquet"
 

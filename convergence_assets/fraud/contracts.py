@@ -7,13 +7,13 @@ import pandera.polars as pa
 import polars as pl
 
 from convergence.lake.contracts import StrictColumns
+from convergence.models.gated_contracts import LEARNED, ServedForm, TrainedModel
 
 Time = Annotated[pl.Datetime, "us", "UTC"]
 HOLDER = {"pii": "pseudonym", "subject": "customer"}
 OF_HOLDER = {"event_of": "customer"}  # whose card holder is told by the transactions and their features
 
 AS_OF = {"made_here": "the as-of date, which names the partition"}
-_LEARNED = ["transaction_features.*", "labels.*"]
 
 
 class Event(pa.DataFrameModel):
@@ -79,75 +79,35 @@ class KnownLabel(Event):
     is_genuine: bool = pa.Field(metadata={"from": ["labels.is_fraud"]})
 
 
-class FraudModel(pa.DataFrameModel):
+_TREES = "Its boosted trees as XGBoost JSON: explains scores; feature order inside"
+_THRESHOLD = "Score of an alert: 0.5 % false positives in the fit window"
+
+
+class FraudModel(TrainedModel):
     """One trained model: the row is the model."""
 
-    event_date: date = pa.Field(description="As-of date: nothing after the start of this day was seen", metadata=AS_OF)
-    model_version: str = pa.Field(unique=True, description="As-of date and first digits of sha256")
-    onnx: bytes = pa.Field(description="The model: ONNX graph to a calibrated probability, signature inside")
-    sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
-    model: str = pa.Field(description="Its boosted trees as XGBoost JSON: explains scores; feature order inside")
+    model: str = pa.Field(description=_TREES)
     candidates: bytes = pa.Field(description="Members and stack as they were compared: ONNX, log odds of each")
-    alert_threshold: float = pa.Field(gt=0, description="Score of an alert: 0.5 % false positives in the fit window")
-    training_first_day: date = pa.Field(description="First day of the transactions it was fitted on")
-    training_last_day: date = pa.Field(description="Last day of the transactions it was fitted on")
-    training_rows: int = pa.Field(gt=0, description="Labelled transactions it was fitted on")
-    training_frauds: int = pa.Field(gt=0, description="Frauds among them")
-    parameters: str = pa.Field(description="Hyper-parameters of the trees and seed, as JSON")
-    report: str = pa.Field(description="What is served and why, calibration, ONNX parity, SHAP summary, as JSON")
+    alert_threshold: float = pa.Field(gt=0, description=_THRESHOLD)
+    training_frauds: int = pa.Field(gt=0, description="Frauds among the rows it was fitted on")
 
-    class Config(StrictColumns):
+    class Config(TrainedModel.Config):
         """Columns are as declared."""
 
-        metadata = {"from": [*_LEARNED, "fraud_parameters.parameters"]}
+        metadata = {"from": [*LEARNED, "parameters.parameters"]}
 
 
-class FraudPromotion(pa.DataFrameModel):
-    """A gate's decision: which model serves from a day on, and why."""
+class ServedFraudModel(ServedForm):
+    """What it takes to score a transaction, to alert, and to say why."""
 
-    event_date: date = pa.Field(description="As-of date of the challenger; equals valid_from", metadata=AS_OF)
-    valid_from: date = pa.Field(description="First day that the model serves", metadata=AS_OF)
-    model_version: str = pa.Field(description="The champion from that day on")
-    model_as_of: date = pa.Field(description="As-of date of that champion")
-    decided_at: Time = pa.Field(description="When it was decided; in a backfill, the as-of date", metadata=AS_OF)
-    reason: str = pa.Field(description="The gate's verdict in words")
-    challenger_version: str = pa.Field(description="The model that asked to be champion")
-    promoted: bool = pa.Field(description="Whether the challenger became champion")
-    gate_average_precision: float = pa.Field(
-        ge=0, le=1, description="The challenger's, on the newest labels unseen by its fit"
-    )
-    gate: str = pa.Field(description="Rules with value, limit and verdict, as JSON")
-    onnx: bytes = pa.Field(description="The champion itself, as ONNX")
-    sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
-    model: str = pa.Field(description="The champion's boosted trees as XGBoost JSON: explains its scores")
-    alert_threshold: float = pa.Field(gt=0, description="The champion's score of an alert")
-
-    class Config(StrictColumns):
-        """Columns are as declared."""
-
-        metadata = {"from": ["fraud_model.onnx", *_LEARNED]}
+    model: str = pa.Field(description=_TREES)
+    alert_threshold: float = pa.Field(gt=0, description=_THRESHOLD)
 
 
-class FraudChampion(pa.DataFrameModel):
-    """The model that scores a day, itself."""
+class ScoredTransaction(Event):
+    """Which transaction is scored."""
 
-    event_date: date = pa.Field(
-        unique=True, description="The day that it scores", metadata={"made_here": "the day, which names the partition"}
-    )
-    model_version: str = pa.Field(description="The champion of that day")
-    model_as_of: date = pa.Field(description="As-of date of that champion")
-    release: int = pa.Field(
-        nullable=True,
-        description="Entry of the audit log that made it champion; null: the gate's decision",
-        metadata={"made_here": "read from the log of promotions and rollbacks, which is no table"},
-    )
-    onnx: bytes = pa.Field(description="The champion itself, as ONNX")
-    sha256: str = pa.Field(str_length=64, description="Hash of onnx, without which it is not opened")
-    model: str = pa.Field(description="The champion's boosted trees as XGBoost JSON: explains its scores")
-    alert_threshold: float = pa.Field(gt=0, description="The champion's score of an alert")
-
-    class Config(StrictColumns):
-        """Columns are as declared."""
+    transaction_id: int = pa.Field(unique=True, description="The transaction", metadata=OF_HOLDER)
 
 
 class FraudEvaluation(pa.DataFrameModel):
@@ -155,7 +115,7 @@ class FraudEvaluation(pa.DataFrameModel):
 
     event_date: date = pa.Field(
         description="As-of date of the model, first day of the test week",
-        metadata={"from": ["fraud_model.event_date"]},
+        metadata={"from": ["model.event_date"]},
     )
     model_version: str = pa.Field(description="The model that was judged")
     test_rows: int = pa.Field(gt=0, description="Transactions of the test week, known compromised cards removed")
@@ -177,7 +137,7 @@ class FraudEvaluation(pa.DataFrameModel):
     brier: float = pa.Field(ge=0, le=1, description="Mean squared difference of score and label")
     candidates: str = pa.Field(
         description="Members and stack with intervals, as JSON",
-        metadata={"from": ["fraud_model.candidates", *_LEARNED]},
+        metadata={"from": ["model.candidates", *LEARNED]},
     )
     cost_curve: str = pa.Field(description="Cost by share of transactions looked at, as JSON; see evaluation.py")
     average_precision_7d: float = pa.Field(ge=0, le=1, description="Trained on the Handbook's 7 days instead")
@@ -187,26 +147,7 @@ class FraudEvaluation(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["fraud_model.onnx", *_LEARNED]}
-
-
-class FraudScore(Event):
-    """The score of one transaction by the champion of its day."""
-
-    transaction_id: int = pa.Field(unique=True, description="The transaction", metadata=OF_HOLDER)
-    score: float = pa.Field(
-        ge=0,
-        le=1,
-        description="Calibrated probability of fraud",
-        metadata={"from": ["transaction_features.*", "fraud_champions.onnx"]},
-    )
-    model_version: str = pa.Field(description="The champion that scored it")
-    model_as_of: date = pa.Field(description="As-of date of that champion")
-
-    class Config(Event.Config):
-        """Columns are as declared."""
-
-        metadata = {"rows_of": "transaction_features"}
+        metadata = {"from": ["model.onnx", *LEARNED]}
 
 
 class FraudAlert(Event):

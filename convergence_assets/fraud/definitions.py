@@ -4,31 +4,26 @@ from datetime import timedelta
 
 import dagster as dg
 
-from asset_checks.gate import gate_check
 from asset_checks.personal_data import personal_data_check
 from convergence_assets.fraud import (
     creditcard,
     creditcard_evaluation,
-    drift_report,
     evaluation,
     features,
-    gate,
     inference,
-    monitoring,
     online,
     parameters,
-    profiles,
-    training,
     updating,
 )
 from convergence_assets.fraud.arrivals import TOPIC, raw_transactions, transactions_topic
 from convergence_assets.fraud.feature_views import VIEWS
-from convergence_assets.fraud.monitoring import RETRAINING
+from convergence_assets.fraud.model import FRAUD
 from convergence_assets.fraud.online import SERVED
 from convergence_assets.fraud.pages import PAGES
-from convergence_assets.fraud.release import RELEASABLE, fraud_model_release
 
 __all__ = ["FRESH", "PAGES", "RELEASABLE", "RETRAINING", "SERVED", "TOPIC", "UNITED", "VIEWS", "defs"]
+
+RELEASABLE, RETRAINING = FRAUD.declared.releasable, FRAUD.retraining
 
 # Where a live source is configured: how long after its last materialization a table is overdue.
 FRESH = {
@@ -43,16 +38,15 @@ defs = dg.Definitions(
     assets=[
         transactions_topic,
         raw_transactions,
-        *dg.load_assets_from_modules([features, parameters, training, updating, gate, evaluation, inference, online]),
-        *dg.load_assets_from_modules([profiles, monitoring, drift_report, creditcard, creditcard_evaluation]),
+        *FRAUD.assets,
+        *dg.load_assets_from_modules([features, parameters, updating, evaluation, inference, online]),
+        *dg.load_assets_from_modules([creditcard, creditcard_evaluation]),
     ],
     asset_checks=[
         features.transactions_one_day,
         features.transaction_features_leakage,
         personal_data_check(inference.fraud_alerts),
-        gate_check(gate.fraud_promotions),
-        monitoring.drift_alarm,
-        monitoring.performance_alarm,
+        *FRAUD.checks,
     ],
-    jobs=[fraud_model_release],
+    jobs=FRAUD.jobs,
 )

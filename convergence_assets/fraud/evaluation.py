@@ -10,25 +10,19 @@ import polars as pl
 
 from convergence.markdown import table
 from convergence.models import metrics, splits, stored
+from convergence.models.gated import scored
+from convergence_assets._parts.gated import history, keys_of
 from convergence_assets.fraud.contracts import FraudEvaluation
-from convergence_assets.fraud.gate import scored
-from convergence_assets.fraud.training import (
-    DELAY_DAYS,
-    FALSE_POSITIVES,
-    KEYS,
-    ROW,
-    SEED,
-    feature_ins,
-    known_labels,
-    matrix,
-    trees,
-)
+from convergence_assets.fraud.training import FALSE_POSITIVES, SEED, matrix, trees
+from convergence_assets.fraud.use_case import MODEL
 from convergence_assets.partitions import weekly
 from resources.experiments import logged
+from resources.keys import key_of
 from resources.lake import Described, lake_asset
 
 TEST_WEEKS = weekly(date(2018, 7, 18), date(2018, 8, 8))  # the Handbook's, whose labels are all known at the end
 PROTOCOL_DAYS = 7
+DELAY_DAYS = MODEL.schedule.delay_days
 ALERT_COST = 5.0  # EUR, assumed: ten minutes of an analyst; the data set has no such figure
 CANDIDATES = ("xgboost", "network", "linear", "stack")
 _TABLES = ("event_date", "candidates", "cost_curve")
@@ -43,7 +37,7 @@ def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFr
     """
     as_of = model["event_date"]
     tested = judged_week(features, labels, as_of)
-    seven = splits.training_rows(known_labels(features, labels, as_of), as_of, days=PROTOCOL_DAYS, delay=DELAY_DAYS)
+    seven = splits.training_rows(MODEL.known(features, labels, as_of), as_of, days=PROTOCOL_DAYS, delay=DELAY_DAYS)
     protocol = trees(matrix(seven), json.loads(model["parameters"]))
     candidates = stored.load(model["candidates"], sha256=stored.digest(model["candidates"]), outputs=CANDIDATES)
     rivals = candidates.outputs_of_rows(tested, CANDIDATES)
@@ -80,7 +74,7 @@ def evaluate(model: Mapping[str, Any], features: pl.DataFrame, labels: pl.DataFr
 
 def judged_week(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> pl.DataFrame:
     """Feature rows of the week from `as_of` on with `is_fraud`, without cards known to be compromised by then."""
-    labelled = features.join(labels.select(*ROW, "is_fraud"), on=ROW, maintain_order="left")
+    labelled = features.join(labels.select(*MODEL.row, "is_fraud"), on=MODEL.row, maintain_order="left")
     week = splits.evaluation_rows(labelled, as_of)
     return splits.remove_known_compromised(week, labelled, as_of=as_of, delay=DELAY_DAYS, known_days=PROTOCOL_DAYS)
 
@@ -127,19 +121,19 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
 @lake_asset(
     contract=FraudEvaluation,
     partitions_def=TEST_WEEKS,
-    ins=feature_ins(-2, 0, fraud_model=dg.AssetIn(key_prefix="fraud")),
+    ins={"model": dg.AssetIn(key_of(MODEL.models))} | history(MODEL, MODEL.schedule.known_week, 0),
     describe=figures,
     metadata={"key_metric": "average_precision"},
     required_resource_keys={"experiments"},
     code_version="2",
     kinds={"scikitlearn", "mlflow"},
     tags={"layer": "evaluation"},
-    **KEYS,
+    **keys_of(MODEL),
 )
 def fraud_evaluation(
     context: dg.AssetExecutionContext,
-    fraud_model: pl.LazyFrame,
-    transaction_features: pl.LazyFrame,
+    model: pl.LazyFrame,
+    features: pl.LazyFrame,
     labels: pl.LazyFrame,
 ) -> Described:
     """Walk-forward evaluation: each model on the week after its date.
@@ -148,10 +142,8 @@ def fraud_evaluation(
     stand its members, their stack, one trained on the protocol's own 7 days, and the trivial baseline. Its partitions
     exist once the labels do.
     """
-    features, known = transaction_features.collect(), labels.collect()
-    rows = [
-        evaluate(model, features, known) for model in fraud_model.sort("event_date").collect().iter_rows(named=True)
-    ]
+    inputs, known = features.collect(), labels.collect()
+    rows = [evaluate(each, inputs, known) for each in model.sort("event_date").collect().iter_rows(named=True)]
     runs = logged(
         context,
         rows,

@@ -9,9 +9,10 @@ from asset_checks.leakage import leakage_check
 from asset_checks.one_day import one_day_check
 from convergence.features.windows import compute
 from convergence.lake.contracts import schema_of
-from convergence_assets.fraud.arrivals import DAILY, LABEL_DELAY
+from convergence_assets.fraud.arrivals import DAILY
 from convergence_assets.fraud.contracts import Label, Transaction
 from convergence_assets.fraud.feature_views import TRANSACTION_FEATURES, TransactionFeatures
+from convergence_assets.fraud.use_case import LABEL_DELAY
 from convergence_assets.partitions import window
 from resources.lake import lake_asset
 

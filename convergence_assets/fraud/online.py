@@ -20,8 +20,9 @@ from convergence.serving.parity import ParityBroken, differences, served_lines
 from convergence.serving.use_case import ServedModel, ServedUseCase
 from convergence_assets.fraud.arrivals import TOPIC
 from convergence_assets.fraud.contracts import KnownLabel, Time, Transaction
-from convergence_assets.fraud.feature_views import DESCRIPTIONS, MODEL_INPUT, TRANSACTION_FEATURES
+from convergence_assets.fraud.feature_views import DESCRIPTIONS, TRANSACTION_FEATURES
 from convergence_assets.fraud.features import label_rows, labels_as_known, transaction_rows
+from convergence_assets.fraud.use_case import MODEL
 from resources.keys import key_of
 from resources.lake import lake_asset
 
@@ -75,7 +76,7 @@ SERVED = ServedUseCase(
     features=FEATURES,
     row=TransactionToScore,
     model=ServedModel(
-        "fraud_model", "fraud/fraud_promotions", MODEL_INPUT, models="fraud/fraud_model", drift="fraud/drift"
+        MODEL.name, MODEL.table("promotions"), MODEL.inputs, models=MODEL.models, drift=MODEL.table("drift")
     ),
     words=DESCRIPTIONS,
 )

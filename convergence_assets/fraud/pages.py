@@ -13,7 +13,7 @@ from convergence.markdown import table
 from convergence.marked_pages import MarkedPages
 from convergence.models import metrics
 from convergence_assets.fraud.evaluation import CANDIDATES, HANDBOOK, judged_week
-from convergence_assets.fraud.training import ROW
+from convergence_assets.fraud.use_case import MODEL
 
 SIZED = (
     *("raw_transactions", "transactions", "labels", "transaction_features"),
@@ -172,8 +172,8 @@ def decided(promotions: pl.LazyFrame) -> dict[str, str]:
 def alerted(lake: Lake) -> dict[str, str]:
     """How many of the issued scores were alerts, and how many of these frauds."""
     scores = lake.scan("fraud/fraud_scores").select(pl.len()).collect().item()
-    labels = lake.scan("fraud/labels").select(*ROW, "is_fraud")
-    right = lake.scan("fraud/fraud_alerts").select(ROW).join(labels, on=ROW).collect()["is_fraud"]
+    labels = lake.scan("fraud/labels").select(*MODEL.row, "is_fraud")
+    right = lake.scan("fraud/fraud_alerts").select(MODEL.row).join(labels, on=MODEL.row).collect()["is_fraud"]
     return {"alerts": f"{len(right):,} alerts among {scores:,} scores, {_percent(right)} of them frauds"}
 
 
@@ -183,7 +183,9 @@ def judged_weeks(lake: Lake, weeks: list[date]) -> list[pl.DataFrame]:
     for week in weeks:
         days = [str(week + timedelta(days=number)) for number in range(-14, 7)]
         features, labels = (lake.scan(f"fraud/{name}", days).collect() for name in ("transaction_features", "labels"))
-        rows = judged_week(features, labels, week).join(labels.select(*ROW, "fraud_scenario"), on=ROW, how="left")
+        rows = judged_week(features, labels, week).join(
+            labels.select(*MODEL.row, "fraud_scenario"), on=MODEL.row, how="left"
+        )
         knowable = [(pl.col("fraud_scenario") == number) & rule for number, rule in KNOWABLE.items()]
         found.append(rows.with_columns(score=pl.any_horizontal(knowable).fill_null(value=False).cast(pl.Float64)))
     return found

@@ -15,20 +15,12 @@ import polars as pl
 from convergence.lake.contracts import StrictColumns
 from convergence.markdown import table
 from convergence.models import splits, tuning
+from convergence.models.gated_contracts import LEARNED
 from convergence.models.tuning import Fold, Range, Tuned
+from convergence_assets._parts.gated import as_of_dates, history, keys_of
 from convergence_assets.fraud.contracts import AS_OF
-from convergence_assets.fraud.training import (
-    DELAY_DAYS,
-    KEYS,
-    SEED,
-    THINNED,
-    feature_ins,
-    in_use,
-    known_labels,
-    matrix,
-    trees,
-    weeks,
-)
+from convergence_assets.fraud.training import SEED, THINNED, in_use, matrix, trees
+from convergence_assets.fraud.use_case import MODEL
 from convergence_assets.partitions import weekly
 from resources.lake import lake_asset
 
@@ -63,7 +55,7 @@ class FraudParameters(pa.DataFrameModel):
     class Config(StrictColumns):
         """Columns are as declared."""
 
-        metadata = {"from": ["transaction_features.*", "labels.*"]}
+        metadata = {"from": LEARNED}
 
 
 def folds(known: pl.DataFrame, as_of: date) -> list[Fold]:
@@ -73,21 +65,20 @@ def folds(known: pl.DataFrame, as_of: date) -> list[Fold]:
     """
     first = known["event_date"].min()
     assert isinstance(first, date)
-    starts = [as_of - timedelta(days=DELAY_DAYS + 7 * back) for back in range(FOLDS, 0, -1)]
+    starts = [as_of - timedelta(days=MODEL.schedule.delay_days + 7 * back) for back in range(FOLDS, 0, -1)]
+    delay = MODEL.schedule.delay_days
     return [
         Fold(
-            matrix(splits.training_rows(known, start, days=(start - first).days, delay=DELAY_DAYS)).thinned(
-                THINNED, SEED
-            ),
-            matrix(splits.evaluation_rows(known, start)),
+            matrix(splits.training_rows(known, s, days=(s - first).days, delay=delay)).thinned(THINNED, SEED),
+            matrix(splits.evaluation_rows(known, s)),
         )
-        for start in starts
+        for s in starts
     ]
 
 
 def search(features: pl.DataFrame, labels: pl.DataFrame, as_of: date) -> dict[str, Any]:
     """The parameters as of a date: one row of FraudParameters."""
-    weeks_before = folds(known_labels(features, labels, as_of), as_of)
+    weeks_before = folds(MODEL.known(features, labels, as_of), as_of)
     found: Tuned = tuning.tune(weeks_before, trees, SPACE, in_use(), trials=TRIALS, seed=SEED)
     return {
         "event_date": as_of,
@@ -125,20 +116,18 @@ def search_card(rows: pl.DataFrame) -> dict[str, Any]:
 @lake_asset(
     contract=FraudParameters,
     partitions_def=SEARCHED,
-    ins=feature_ins(-WEEKS_BACK, -2),
+    ins=history(MODEL, -WEEKS_BACK, MODEL.schedule.known_week),
     describe=search_card,
     code_version="1",
     kinds={"xgboost", "deltalake"},
     tags={"layer": "model"},
-    **KEYS,
+    **keys_of(MODEL),
 )
-def fraud_parameters(
-    context: dg.AssetExecutionContext, transaction_features: pl.LazyFrame, labels: pl.LazyFrame
-) -> pl.DataFrame:
+def fraud_parameters(context: dg.AssetExecutionContext, features: pl.LazyFrame, labels: pl.LazyFrame) -> pl.DataFrame:
     """Parameters of the fraud model's trees, searched on earlier weeks.
 
     Optuna's seeded sampler, mean average precision over weeks in order of time, each judged by a fit on what was known
     at its start. What was in use stays unless something beats it by more than one standard error.
     """
-    features, known = transaction_features.collect(), labels.collect()
-    return pl.DataFrame([search(features, known, as_of) for as_of in weeks(context)])
+    rows, known = features.collect(), labels.collect()
+    return pl.DataFrame([search(rows, known, as_of) for as_of in as_of_dates(context)])

@@ -18,31 +18,26 @@ from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.markdown import table
 from convergence.models import boosting, ensemble, metrics, promotions, splits
 from convergence.models.calibration import Calibration
+from convergence.models.gated import named
+from convergence.models.gated_contracts import LEARNED
+from convergence_assets._parts.cards import rules_table
+from convergence_assets._parts.gated import earlier, history, keys_of
 from convergence_assets.fraud.contracts import AS_OF
-from convergence_assets.fraud.gate import rules_table
-from convergence_assets.fraud.training import (
-    DELAY_DAYS,
-    GATE_DAYS,
-    KEYS,
-    MODEL_WEEKS,
-    SEED,
-    earlier,
-    feature_ins,
-    known_labels,
-    matrix,
-    trees,
-    versioned,
-)
+from convergence_assets.fraud.model import FRAUD
+from convergence_assets.fraud.training import SEED, checked, matrix, trees
+from convergence_assets.fraud.use_case import MODEL
+from resources.keys import key_of
 from resources.lake import lake_asset
 
 # Chosen on the weeks of 2018-05-23 to 07-03, all before the first week that is scored here: of 7 and 28 days, and of
 # 5 to 30 rounds, these came closest to a full fit.
 LEARNED_DAYS, ROUNDS, THINNED = 28, 25, 4
-WINDOW = timedelta(days=LEARNED_DAYS + GATE_DAYS + DELAY_DAYS)
+_UNSEEN = MODEL.schedule.delay_days + MODEL.schedule.gate_days  # before a date: they judge the update
+WINDOW = timedelta(days=LEARNED_DAYS + _UNSEEN)
 _RIVALS = ("average_precision", "average_precision_update", "average_precision_frozen", "average_precision_refit")
 
 
-_CONTINUED = {"from": ["fraud_model.model", "fraud_model.parameters", "transaction_features.*", "labels.*"]}
+_CONTINUED = {"from": ["model.model", "model.parameters", *LEARNED]}
 
 
 class FraudUpdatedModel(pa.DataFrameModel):
@@ -97,17 +92,17 @@ def update(
     """
     as_of = refit["event_date"]
     days = pl.col("event_date").is_between(as_of - WINDOW, as_of, closed="left")
-    known = known_labels(features.filter(days), labels.filter(days), as_of)
-    newest = splits.training_rows(known, as_of, days=GATE_DAYS, delay=DELAY_DAYS)
+    known = MODEL.known(features.filter(days), labels.filter(days), as_of)
+    newest = splits.training_rows(known, as_of, days=MODEL.schedule.gate_days, delay=MODEL.schedule.delay_days)
     model = refit["model"] if before is None else _continued(before["model"], refit["parameters"], known, as_of)
     ours, theirs = _scored(model, newest), _scored(before["model"], newest) if before else None
-    version, parity, _ = versioned(_served(model), newest, as_of)
-    challenger = {"model": model, **version}
+    onnx, parity, _ = checked(_served(model), newest)
+    challenger = {"model": model, **named(onnx, as_of)}
     verdict = promotions.gate(
         promotions.Scores(challenger["model_version"], ours),
         promotions.Scores(before["model_version"], theirs) if before and theirs is not None else None,
-        served=promotions.Served(len(version["onnx"]), parity),
-        repetitions=50,
+        task=MODEL.task,
+        served=promotions.Served(len(onnx), parity),
     )
     serving = challenger if verdict.passed else before
     if serving is None:
@@ -136,7 +131,7 @@ def update(
 
 def _continued(model: str, parameters: str, known: pl.DataFrame, as_of: date) -> str:
     """The booster with ROUNDS more trees, fitted on the days before the newest week with known labels."""
-    rows = splits.training_rows(known, as_of, days=LEARNED_DAYS, delay=DELAY_DAYS + GATE_DAYS)
+    rows = splits.training_rows(known, as_of, days=LEARNED_DAYS, delay=_UNSEEN)
     few = matrix(rows).thinned(THINNED, SEED)
     return trees(few, {**json.loads(parameters), "rounds": ROUNDS}, grown_from=model).model
 
@@ -185,19 +180,19 @@ def update_weeks(
 
 @lake_asset(
     contract=FraudUpdatedModel,
-    partitions_def=MODEL_WEEKS,
-    ins=feature_ins(-(WINDOW.days // 7), -2, fraud_model=dg.AssetIn(key_prefix="fraud")),
+    partitions_def=FRAUD.weeks,
+    ins={"model": dg.AssetIn(key_of(MODEL.models))} | history(MODEL, -(WINDOW.days // 7), MODEL.schedule.known_week),
     describe=prequential,
     metadata={"reads_own_past": True},  # for `convergence reproduce`
     code_version="1",
     kinds={"xgboost", "deltalake"},
     tags={"layer": "model"},
-    **KEYS,
+    **keys_of(MODEL),
 )
 def fraud_updated_model(
     context: dg.AssetExecutionContext,
-    fraud_model: pl.LazyFrame,
-    transaction_features: pl.LazyFrame,
+    model: pl.LazyFrame,
+    features: pl.LazyFrame,
     labels: pl.LazyFrame,
 ) -> pl.DataFrame:
     """Boosted trees continued each week with the newest labels.
@@ -208,5 +203,5 @@ def fraud_updated_model(
     past = earlier(context)
     newest = past.sort("event_date").tail(1).collect().to_dicts() if past is not None else []
     before = newest[0] if newest else None
-    refits = fraud_model.sort("event_date").collect().to_dicts()
-    return update_weeks(refits, before, transaction_features.collect(), labels.collect())
+    refits = model.sort("event_date").collect().to_dicts()
+    return update_weeks(refits, before, features.collect(), labels.collect())

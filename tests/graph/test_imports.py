@@ -26,10 +26,10 @@ def layer_of(module: str) -> int | None:
 
 
 def folder(module: str) -> str | None:
-    """The use case that a module belongs to."""
+    """The use case that a module belongs to; None for the parts, which all are made of."""
     parts = module.split(".")
     is_use_case = parts[0] == "convergence_assets" and (ROOT / "convergence_assets" / [*parts, ""][1]).is_dir()
-    return parts[1] if is_use_case and len(parts) > 1 else None
+    return parts[1] if is_use_case and len(parts) > 1 and parts[1] != "_parts" else None
 
 
 @pytest.mark.parametrize("module", sorted(sources()))
@@ -48,6 +48,11 @@ def test_only_the_command_line_of_the_platform_imports_dagster(module: str) -> N
 @pytest.mark.parametrize("module", [m for m in sorted(sources()) if folder(m)])
 def test_a_use_case_imports_no_other(module: str) -> None:
     assert {folder(name) for name in imports(module)} <= {folder(module), None}
+
+
+@pytest.mark.parametrize("module", [m for m in sorted(sources()) if within(m, "convergence_assets._parts")])
+def test_a_part_imports_no_use_case(module: str) -> None:
+    assert {folder(name) for name in imports(module)} <= {None}
 
 
 @pytest.mark.parametrize("use_case", sorted({str(folder(m)) for m in sources() if folder(m)}))

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -11,16 +12,13 @@ from hypothesis import strategies as st
 
 from convergence.errors import ConvergenceError, ModelError
 from convergence.models import promotions
-from convergence.models.promotions import (
-    LIMITS,
-    Scores,
-    Served,
-    calibration_error,
-    champion_as_of,
-    gate,
-)
+from convergence.models.calibration import equal_mass_calibration_error
+from convergence.models.promotions import Scores, Served, champion_as_of
+from convergence.models.tasks import Limits, binary
 
 JUNE = date(2018, 6, 1)
+TASK = binary("is_fraud", "transaction_id")
+gate = partial(promotions.gate, task=TASK)
 
 
 SCHEMA = pl.Schema(
@@ -265,7 +263,7 @@ def test_the_verdict_does_not_depend_on_what_key_and_label_are_called() -> None:
         return Scores(given.model_version, given.rows.rename({"transaction_id": "customer_id", "is_fraud": "churned"}))
 
     ours, theirs = scores("v2", skill=1.5, seed=1), scores("v1")
-    other = gate(renamed(ours), renamed(theirs), key="customer_id", label="churned")
+    other = gate(renamed(ours), renamed(theirs), task=binary("churned", "customer_id"))
     assert other.rules.equals(gate(ours, theirs).rules)
     assert not other.passed
 
@@ -324,8 +322,8 @@ def test_a_badly_calibrated_challenger_is_refused_however_well_it_ranks(spoilt: 
 
 def test_the_calibration_error_is_the_mean_gap_over_bins_of_equally_many_rows() -> None:
     label, score = pl.Series([0, 0, 1, 0]), pl.Series([0.1, 0.3, 0.6, 0.8])
-    assert calibration_error(label, score, bins=2) == pytest.approx((0.2 + 0.2) / 2)
-    assert calibration_error(label, score, bins=1) == pytest.approx(0.2)
+    assert equal_mass_calibration_error(label, score, bins=2) == pytest.approx((0.2 + 0.2) / 2)
+    assert equal_mass_calibration_error(label, score, bins=1) == pytest.approx(0.2)
 
 
 def test_chance_alone_does_not_make_a_calibrated_model_fail() -> None:
@@ -334,8 +332,8 @@ def test_chance_alone_does_not_make_a_calibrated_model_fail() -> None:
 
 
 def test_limits_are_the_callers() -> None:
-    strict = replace(LIMITS, size=10)
-    assert not gate(scores("v2", skill=4), None, served=GOOD, limits=strict).passed
+    strict = binary("is_fraud", "transaction_id", limits=Limits(size=10))
+    assert not gate(scores("v2", skill=4), None, served=GOOD, task=strict).passed
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -13,13 +13,15 @@ from convergence.features.online_store import OnlineStore
 from convergence.models.releases import current
 from convergence.serving.releases import ReleaseSource
 from convergence_assets.fraud.online import FEATURES, SERVED
-from convergence_assets.fraud.release import RELEASABLE
+from convergence_assets.fraud.use_case import MODEL
 from resources import environments
 from tests.convergence.models.releasing import write
 from tests.convergence.serving.service import ask, model, sha256
 from tests.convergence.serving.test_service import SCORE, one
 from tests.convergence.serving.trials import NAME, House, failing, graph, nan, shifted, slow
 from tests.convergence_assets.fraud.streams import CUT
+
+RELEASABLE = MODEL.releasable
 
 commands = import_module("convergence.cli.release")  # the package has a command of that name
 

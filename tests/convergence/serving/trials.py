@@ -22,11 +22,13 @@ from convergence.models.releases import Release, publish
 from convergence.serving.served_log import exposures_of
 from convergence.versions.audit import AuditLog
 from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
-from convergence_assets.fraud.release import RELEASABLE
+from convergence_assets.fraud.use_case import MODEL
 from tests.convergence.redis_servers import redis_server
 from tests.convergence.serving.service import ask, model, service, sha256
 from tests.convergence.serving.test_service import SCORE, one
 from tests.convergence_assets.fraud.streams import CUT, history, landed
+
+RELEASABLE = MODEL.releasable
 
 NAME = RELEASABLE.name
 INPUTS = tuple(SERVED.model.inputs)

@@ -8,10 +8,12 @@ import polars as pl
 
 from convergence.arrivals.simulators.churn import simulate
 from convergence.lake.contracts import schema_of
+from convergence.models.gated import version
 from convergence_assets.churn import training
-from convergence_assets.churn.arrivals import FIRST_DAY, LABEL_DELAY, LAST_DAY, on_replay_clock
+from convergence_assets.churn.arrivals import FIRST_DAY, LAST_DAY, on_replay_clock
 from convergence_assets.churn.contracts import Account, Label
 from convergence_assets.churn.features import feature_rows
+from convergence_assets.churn.use_case import LABEL_DELAY, MODEL
 
 AS_OF = date(2024, 3, 18)
 WEEK = timedelta(days=7)
@@ -77,4 +79,4 @@ def world() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 @cache
 def model_of(as_of: date) -> dict[str, Any]:
-    return training.train(*world(), as_of)
+    return version(MODEL, training.fit, *world(), as_of, None)

@@ -12,7 +12,8 @@ from sklearn.metrics import roc_auc_score
 from convergence.errors import ModelError
 from convergence.lake.contracts import schema_of
 from convergence.models.campaign import Assumptions
-from convergence_assets.churn import campaign, cross_validation, inference
+from convergence.models.gated import issue
+from convergence_assets.churn import campaign, cross_validation
 from convergence_assets.churn.arrivals import TOPIC
 from convergence_assets.churn.fairness import LIMITS, by_group, gaps
 from convergence_assets.churn.model_contracts import (
@@ -20,7 +21,9 @@ from convergence_assets.churn.model_contracts import (
     ChurnCrossValidation,
     ChurnFairness,
     ChurnOutOfFold,
+    ChurnScore,
 )
+from convergence_assets.churn.use_case import MODEL
 from resources.environments import Settings
 from tests.convergence_assets.churn.frames import AS_OF, WEEK, model_of, of_published, world
 
@@ -42,7 +45,7 @@ def champions(as_of: date = AS_OF) -> pl.DataFrame:
 @cache
 def issued() -> tuple[pl.DataFrame, pl.DataFrame]:
     rows = world()[0].filter(pl.col("event_date").is_in(DAYS))
-    return rows, inference.score(rows, champions())
+    return rows, issue(MODEL, ChurnScore, rows, champions())
 
 
 @cache

@@ -14,7 +14,7 @@ from convergence.cli.reproduce import reproduced
 from convergence.lake.manifests import Provenance, build_manifest, record, states
 from convergence.lake.tables import by_day
 from convergence_assets.churn.arrivals import FIRST_DAY
-from convergence_assets.churn.release import RELEASABLE, churn_model_release
+from convergence_assets.churn.model import CHURN
 from resources import environments
 from tests.convergence_assets.churn.frames import world
 from tests.convergence_assets.churn.worlds import QUIET, House, failure, house_in
@@ -112,11 +112,11 @@ def test_a_partition_is_made_again_from_what_its_manifest_names(
 
 
 def test_the_model_can_be_released(house: House) -> None:
-    candidate = RELEASABLE.candidate(house.lake)
+    candidate = CHURN.declared.releasable.candidate(house.lake)
     assert candidate.passed
     assert candidate.gate.endswith(".")
-    assert RELEASABLE.span(house.lake).valid_from == FIRST_DAY + timedelta(days=79)
-    assert churn_model_release.name == "churn_model_release"
+    assert CHURN.declared.releasable.span(house.lake).valid_from == FIRST_DAY + timedelta(days=79)
+    assert [job.name for job in CHURN.jobs] == ["churn_model_release"]
 
 
 def test_no_customer_is_named_in_what_mlflow_keeps(house: House) -> None:

@@ -13,11 +13,13 @@ from sklearn.metrics import roc_auc_score
 
 from convergence.errors import ModelError, SettingsError
 from convergence.lake.contracts import schema_of
-from convergence.models import automl, families, h2o_leaderboard, splits, stored
+from convergence.models import automl, families, gated, h2o_leaderboard, splits, stored
 from convergence.models.automl import Entry
-from convergence_assets.churn import evaluation, gate, inference, leaderboard, training
+from convergence_assets._parts import cards
+from convergence_assets.churn import evaluation, leaderboard, training
 from convergence_assets.churn.feature_views import MODEL_INPUT
 from convergence_assets.churn.leaderboard import LeaderboardConfig
+from convergence_assets.churn.model import CHURN
 from convergence_assets.churn.model_contracts import (
     ChurnEvaluation,
     ChurnLeaderboard,
@@ -25,6 +27,7 @@ from convergence_assets.churn.model_contracts import (
     ChurnPromotion,
     ChurnScore,
 )
+from convergence_assets.churn.use_case import MODEL
 from tests.convergence_assets.churn.frames import AS_OF, WEEK, at, model_of, world
 
 QUICK = LeaderboardConfig(trials=1, folds=2)
@@ -52,7 +55,7 @@ def champions(**versions: date) -> pl.DataFrame:
 @pytest.mark.parametrize("moment", [AS_OF, date(2024, 1, 29), date(2024, 1, 30)])
 def test_exactly_the_labels_known_at_the_start_of_the_date_are_given(moment: date) -> None:
     features, labels = world()
-    known = training.known_labels(features, labels, moment)
+    known = MODEL.known(features, labels, moment)
     expected = labels.filter(pl.col("label_time") <= at(moment))
     truth = dict(expected.select("customer_id", "churned").iter_rows())
     assert dict(known.select("customer_id", "churned").iter_rows()) == truth
@@ -75,7 +78,7 @@ def test_what_happens_after_the_date_changes_no_model() -> None:
     cut = at(AS_OF)
     later = labels.with_columns(churned=pl.col("churned") ^ (pl.col("label_time") > cut))
     assert later["churned"].sum() != labels["churned"].sum()
-    again = training.train(features, later, AS_OF)
+    again = gated.version(MODEL, training.fit, features, later, AS_OF, None)
     assert again["sha256"] == model_of(AS_OF)["sha256"]
 
 
@@ -110,21 +113,21 @@ def test_the_leaderboard_keeps_its_contract_and_a_model_takes_its_parameters() -
     assert taken.keys() == set(training.MEMBERS)
     found = dict(rows.select("family", "parameters").iter_rows())
     assert taken == {name: json.loads(found[name]) for name in training.MEMBERS}
-    model = training.train(*world(), AS_OF, taken)
+    model = gated.version(MODEL, training.fit, *world(), AS_OF, taken)
     assert json.loads(model["parameters"]) == {**taken, "seed": training.SEED}
 
 
 def test_the_leaderboard_has_seen_no_label_of_the_first_models_gate() -> None:
     search = leaderboard.SEARCHED.get_last_partition_key()
-    first = training.MODEL_WEEKS.get_first_partition_key()
+    first = CHURN.weeks.get_first_partition_key()
     assert search is not None
     assert first is not None
     features, labels = world()
     at_search = date.fromisoformat(search)
-    known = training.known_labels(features, labels, at_search)
-    seen = splits.training_rows(known, at_search, days=84, delay=training.DELAY_DAYS)["event_date"].max()
+    known = MODEL.known(features, labels, at_search)
+    seen = splits.training_rows(known, at_search, days=84, delay=MODEL.schedule.delay_days)["event_date"].max()
     assert isinstance(seen, date)
-    assert seen < date.fromisoformat(first) - timedelta(days=training.DELAY_DAYS + training.GATE_DAYS)
+    assert seen < date.fromisoformat(first) - timedelta(days=MODEL.schedule.delay_days + MODEL.schedule.gate_days)
 
 
 def test_a_model_of_before_the_search_has_no_parameters() -> None:
@@ -171,32 +174,32 @@ def test_an_engine_that_is_not_there_is_refused(engines: list[str]) -> None:
 
 
 def test_a_first_model_passes_and_serves() -> None:
-    decision = gate.decide(model_of(AS_OF), None, *world())
+    decision = gated.decide(MODEL, model_of(AS_OF), None, *world())
     assert decision is not None
     ChurnPromotion.validate(pl.DataFrame([decision], schema=schema_of(ChurnPromotion)), lazy=True)
     assert decision["promoted"]
     assert decision["model_version"] == model_of(AS_OF)["model_version"]
-    assert gate.gate_table(pl.DataFrame([decision]))["promoted"]
+    assert cards.decision_card(MODEL, pl.DataFrame([decision]))["promoted"]
 
 
 def test_a_model_of_inverted_labels_is_refused_and_the_champion_stays() -> None:
     features, labels = world()
-    before = gate.decide(model_of(AS_OF - WEEK), None, features, labels)
-    inverted = training.train(features, labels.with_columns(~pl.col("churned")), AS_OF)
-    decision = gate.decide(inverted, before, features, labels)
+    before = gated.decide(MODEL, model_of(AS_OF - WEEK), None, features, labels)
+    inverted = gated.version(MODEL, training.fit, features, labels.with_columns(~pl.col("churned")), AS_OF, None)
+    decision = gated.decide(MODEL, inverted, before, features, labels)
     assert before is not None
     assert decision is not None
     assert not decision["promoted"]
     assert decision["model_version"] == before["model_version"]
     assert "beats_trivial_baseline FAILED" in decision["reason"]
-    assert gate.decide(inverted, None, features, labels) is None
+    assert gated.decide(MODEL, inverted, None, features, labels) is None
 
 
 def test_the_gate_judges_the_newest_known_week_which_the_fit_has_not_seen() -> None:
     features, labels = world()
     week = [AS_OF - timedelta(days=28 + n) for n in range(1, 8)]
     only = features.filter(pl.col("event_date").is_in(week))
-    whole, part = (gate.decide(model_of(AS_OF), None, f, labels) for f in (features, only))
+    whole, part = (gated.decide(MODEL, model_of(AS_OF), None, f, labels) for f in (features, only))
     assert whole == part
     assert model_of(AS_OF)["training_last_day"] < min(week)
 
@@ -208,7 +211,7 @@ def test_each_customer_is_scored_by_the_champion_of_its_own_day() -> None:
     features, _ = world()
     days = {"2024-03-18": AS_OF - WEEK, "2024-03-19": AS_OF}
     rows = features.filter(pl.col("event_date").cast(pl.String).is_in(list(days)))
-    found = inference.score(rows, champions(**days))
+    found = gated.issue(MODEL, ChurnScore, rows, champions(**days))
     ChurnScore.validate(found, lazy=True)
     for day, as_of in days.items():
         mine = rows.filter(pl.col("event_date") == date.fromisoformat(day))
@@ -219,7 +222,7 @@ def test_each_customer_is_scored_by_the_champion_of_its_own_day() -> None:
             zip(mine["customer_id"], expected, strict=True)
         )
         assert got["model_as_of"].unique().to_list() == [as_of]
-    assert isinstance(inference.score_figures(found)["mean_score"], float)
+    assert isinstance(cards.score_card(MODEL, found)["mean_score"], float)
 
 
 def test_scores_made_again_are_the_same_bytes_whatever_the_order_of_rows() -> None:
@@ -228,7 +231,7 @@ def test_scores_made_again_are_the_same_bytes_whatever_the_order_of_rows() -> No
     written = []
     for frame in (rows, rows.sample(fraction=1, shuffle=True, seed=1)):
         buffer = io.BytesIO()
-        inference.score(frame, champions(**{str(AS_OF): AS_OF})).write_parquet(buffer)
+        gated.issue(MODEL, ChurnScore, frame, champions(**{str(AS_OF): AS_OF})).write_parquet(buffer)
         written.append(buffer.getvalue())
     assert written[0] == written[1]
 
@@ -236,12 +239,14 @@ def test_scores_made_again_are_the_same_bytes_whatever_the_order_of_rows() -> No
 def test_a_day_without_champion_is_refused() -> None:
     features, _ = world()
     with pytest.raises(ModelError, match="materialize churn/churn_champions"):
-        inference.score(features.filter(pl.col("event_date") == AS_OF), champions(**{"2024-03-19": AS_OF}))
+        gated.issue(
+            MODEL, ChurnScore, features.filter(pl.col("event_date") == AS_OF), champions(**{"2024-03-19": AS_OF})
+        )
 
 
 def test_no_customers_are_no_scores() -> None:
     features, _ = world()
-    found = inference.score(features.head(0), champions(**{str(AS_OF): AS_OF}))
+    found = gated.issue(MODEL, ChurnScore, features.head(0), champions(**{str(AS_OF): AS_OF}))
     assert_frame_equal(found, pl.DataFrame(schema=schema_of(ChurnScore)))
 
 
@@ -249,5 +254,5 @@ def test_a_label_known_at_the_very_moment_counts_and_one_a_tick_later_does_not()
     features, labels = world()
     two = labels.sort("customer_id").head(2)
     times = pl.Series([at(AS_OF), at(AS_OF) + timedelta(microseconds=1)]).cast(pl.Datetime("us", "UTC"))
-    known = training.known_labels(features, two.with_columns(label_time=times), AS_OF)
+    known = MODEL.known(features, two.with_columns(label_time=times), AS_OF)
     assert known["customer_id"].to_list() == two["customer_id"].head(1).to_list()

@@ -21,21 +21,24 @@ from convergence.lake.tables import Lake, by_day
 from convergence.models import ensemble, release_log, stored
 from convergence.serving.canary import Canary
 from convergence.versions.audit import AuditLog
-from convergence_assets.fraud import gate, inference, monitoring, profiles, training
+from convergence_assets.fraud import training
 from convergence_assets.fraud.arrivals import DAILY
+from convergence_assets.fraud.model import FRAUD
 from convergence_assets.fraud.parameters import SEARCHED
-from convergence_assets.fraud.release import RELEASABLE
+from convergence_assets.fraud.use_case import MODEL
 from resources.lake import LakeIOManager
 from sensors.drift import drift_sensor
 from sensors.reconcile import reconcile
 from tests.convergence_assets.fraud.worlds import world
 from tests.resources.readings import range_tags
 
+RELEASABLE = MODEL.releasable
+
 WEEK, NEXT_WEEK, SHIFTED = "2018-07-18", "2018-07-25", date(2018, 7, 25)
 WHO = {"actor": "test", "reason": "the story"}
 ALARM = dg.AssetCheckKey(dg.AssetKey(["fraud", "drift"]), "drift")
 NO_EXPERIMENTS = dg.ResourceDefinition.hardcoded_resource(SimpleNamespace(log=lambda *_, **__: None))
-honest = training.fit
+honest = training.fitted
 
 
 def poisoned(rows: pl.DataFrame, parameters: Mapping[str, Any]) -> ensemble.Fitted:
@@ -59,16 +62,17 @@ class House:
             table = {"dagster/table_name": f"fraud/{name}"}
             return dg.AssetSpec(["fraud", name], partitions_def=days, metadata=table).with_io_manager_key("lake")
 
+        watched = FRAUD.watched
         self.lake = Lake(str(self.folder))
-        self.sensor = drift_sensor([monitoring.RETRAINING])
+        self.sensor = drift_sensor([FRAUD.retraining])
         self.resources = {"lake": LakeIOManager(root=str(self.folder)), "experiments": NO_EXPERIMENTS}
         self.definitions = dg.Definitions(
             assets=[
                 *(given("transaction_features"), given("labels"), given("fraud_parameters", SEARCHED)),
-                *(training.fraud_model, gate.fraud_promotions, inference.fraud_champions, inference.fraud_scores),
-                *(profiles.feature_profiles, profiles.score_profiles, profiles.score_references, monitoring.drift),
+                *(FRAUD.model, FRAUD.promotions, FRAUD.champions, FRAUD.scores),
+                *(watched.profiles, watched.score_profiles, watched.score_references, watched.drift),
             ],
-            asset_checks=[gate_check(gate.fraud_promotions), monitoring.drift_alarm],
+            asset_checks=[gate_check(FRAUD.promotions), watched.checks[0]],
             sensors=[reconcile, self.sensor],
             resources=self.resources,
         )
@@ -143,7 +147,7 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         in_use = json.dumps(training.in_use())
         house.put("fraud_parameters", pl.DataFrame({"event_date": [date(2018, 7, 11)], "parameters": [in_use]}))
         for week, fit in ((WEEK, honest), (NEXT_WEEK, poisoned)):
-            patch.setattr(training, "fit", fit)
+            patch.setattr(training, "fitted", fit)
             house.make("fraud_model", week)
             house.make("fraud_promotions", week)
         for issued in ("fraud_champions", "fraud_scores"):
@@ -158,7 +162,7 @@ def lived_in(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def house(lived_in: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> House:
     """A copy of it, where the monitoring has followed and the check has failed."""
     monkeypatch.setattr(training, "ROUNDS", 20)
-    monkeypatch.setattr(training, "fit", honest)
+    monkeypatch.setattr(training, "fitted", honest)
     shutil.copytree(lived_in, tmp_path / "lake")
     house = House(tmp_path / "lake", instance)
     followed = {"feature_profiles", "score_profiles", "score_references", "drift"}
@@ -178,7 +182,7 @@ def test_drift_leads_to_one_retraining_whose_model_passes_gate_and_canary_and_is
     house.retrain()
     decision = newest(house)
     assert decision["promoted"]
-    assert house.verdict(dg.AssetCheckKey(gate.fraud_promotions.key, "gate")).passed
+    assert house.verdict(dg.AssetCheckKey(FRAUD.promotions.key, "gate")).passed
     assert "not again for drift before 2018-08-01" in house.tick(house.sensor).skip_message
 
     candidate = RELEASABLE.candidate(house.lake)
@@ -208,18 +212,22 @@ def test_a_retraining_on_poisoned_labels_is_refused_and_the_champion_stays_on_re
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = house.champion
-    monkeypatch.setattr(training, "fit", poisoned)
+    monkeypatch.setattr(training, "fitted", poisoned)
     house.retrain()
     decision = newest(house)
     assert not decision["promoted"]
     assert decision["model_version"] == before
-    verdict = house.verdict(dg.AssetCheckKey(gate.fraud_promotions.key, "gate"))
+    verdict = house.verdict(dg.AssetCheckKey(FRAUD.promotions.key, "gate"))
     assert (verdict.passed, verdict.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "is refused" in str(verdict.description)
 
     with pytest.raises(ModelError, match="the gate refused"):
         release_log.promote(
-            house.log, RELEASABLE.name, RELEASABLE.candidate(house.lake), RELEASABLE.span(house.lake), **WHO
+            house.log,
+            RELEASABLE.name,
+            RELEASABLE.candidate(house.lake),
+            RELEASABLE.span(house.lake),
+            **WHO,
         )
     assert house.champion == before
     assert [e.action for e in house.log.entries(RELEASABLE.name)] == ["promote", "refuse"]

@@ -12,9 +12,12 @@ import pytest
 from convergence.errors import ModelError
 from convergence.lake.contracts import schema_of
 from convergence.models import boosting, calibration, ensemble, stored
-from convergence_assets.fraud.contracts import FraudAlert, FraudChampion, FraudScore
-from convergence_assets.fraud.inference import SCORED_DAYS, alert_figures, alerts, score
-from convergence_assets.fraud.training import MODEL_WEEKS
+from convergence.models.gated import issue
+from convergence_assets.fraud.contracts import FraudAlert
+from convergence_assets.fraud.inference import alert_figures, alerts
+from convergence_assets.fraud.model import FRAUD
+from convergence_assets.fraud.model_contracts import FraudChampion, FraudScore
+from convergence_assets.fraud.use_case import MODEL
 from tests.convergence_assets.fraud.worlds import world
 
 FIRST, SECOND, THIRD = date(2018, 5, 2), date(2018, 5, 9), date(2018, 5, 16)
@@ -57,6 +60,10 @@ def champions(*rows: dict[str, Any]) -> pl.DataFrame:
 def three_weeks() -> pl.DataFrame:
     """a, then b for two weeks."""
     return champions(*week(FIRST, "a"), *week(SECOND, "b"), *week(THIRD, "b", model_as_of=SECOND))
+
+
+def score(features: pl.DataFrame, champions: pl.DataFrame) -> pl.DataFrame:
+    return issue(MODEL, FraudScore, features, champions)
 
 
 def days(first: date, last: date) -> pl.DataFrame:
@@ -108,7 +115,7 @@ def test_no_transactions_give_no_scores() -> None:
 
 
 def test_days_are_scored_from_the_first_model_on() -> None:
-    assert SCORED_DAYS.get_partition_keys()[0] == MODEL_WEEKS.get_partition_keys()[0]
+    assert FRAUD.days.get_partition_keys()[0] == FRAUD.weeks.get_partition_keys()[0]
 
 
 # Alerts

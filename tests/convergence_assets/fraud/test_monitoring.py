@@ -18,14 +18,13 @@ from convergence.lake.tables import Lake, by_day
 from convergence.monitoring import watch
 from convergence.monitoring.contracts import ScoreReference
 from convergence.monitoring.drift import DRIFT, STABLE
+from convergence.monitoring.performance import performance_row
 from convergence.monitoring.profiles import profile_rows
-from convergence_assets.fraud import monitoring, profiles
 from convergence_assets.fraud.arrivals import DAILY
-from convergence_assets.fraud.drift_report import REPORT_WEEKS, drift_report
 from convergence_assets.fraud.feature_views import MODEL_INPUT
-from convergence_assets.fraud.inference import SCORED_DAYS
-from convergence_assets.fraud.monitoring_contracts import FraudScorePerformance
-from convergence_assets.fraud.training import MODEL_WEEKS
+from convergence_assets.fraud.model import FRAUD
+from convergence_assets.fraud.model_contracts import FraudScorePerformance
+from convergence_assets.fraud.use_case import MODEL
 from resources.lake import LakeIOManager
 from resources.reports import Reports
 from sensors.drift import drift_sensor
@@ -33,7 +32,7 @@ from sensors.reconcile import reconcile
 from tests.resources.readings import range_tags
 
 AS_OF, TODAY = date(2018, 7, 18), date(2018, 7, 26)
-FIRST, LAST = profiles.FIT.trained_on(AS_OF)
+FIRST, LAST = MODEL.schedule.trained_on(AS_OF)
 ROWS = 60  # a day
 
 
@@ -67,13 +66,13 @@ def scores(first: date, last: date, *, version: str = "2018-07-18.aa", as_of: da
 
 def reference(rows: pl.DataFrame | None = None, *, week: date = AS_OF, version: str = "2018-07-18.aa") -> pl.DataFrame:
     """What a champion gave the week of its gate."""
-    gave = scores(*profiles.FIT.gate(week)) if rows is None else rows
+    gave = scores(*MODEL.schedule.gate(week)) if rows is None else rows
     about = {"event_date": week, "model_version": version, "model_as_of": AS_OF}
     return watch.shaped(ScoreReference, [profile_rows(gave, ["score"], **about)])
 
 
 def test_the_reference_is_what_the_model_of_a_date_was_fitted_on() -> None:
-    assert profiles.FIT.trained_on(date(2018, 7, 18)) == (date(2018, 4, 11), date(2018, 7, 3))
+    assert MODEL.schedule.trained_on(date(2018, 7, 18)) == (date(2018, 4, 11), date(2018, 7, 3))
 
 
 def drifts(rows: pl.DataFrame) -> set[tuple[int, str]]:
@@ -97,8 +96,8 @@ def today(
         watch.score_profile_rows(issued),
         given,
         [TODAY],
-        profiles.FIT,
-        fixed_by_the_day=monitoring.FIXED_BY_THE_DAY,
+        MODEL.schedule,
+        fixed_by_the_day=MODEL.fixed_by_the_day,
     )
 
 
@@ -140,7 +139,7 @@ def test_of_two_models_on_a_day_the_one_with_more_scores_is_the_champion(known: 
 def test_scores_are_held_against_what_their_model_gave_the_week_of_its_gate(known: pl.DataFrame) -> None:
     moved = scores(AS_OF, TODAY).with_columns(pl.col("score").sqrt())
     assert drifts(today(known, features(AS_OF, TODAY), moved)) == {(1, "score"), (7, "score")}
-    gave = scores(*profiles.FIT.gate(AS_OF)).with_columns(pl.col("score").sqrt())
+    gave = scores(*MODEL.schedule.gate(AS_OF)).with_columns(pl.col("score").sqrt())
     assert drifts(today(known, features(AS_OF, TODAY), moved, reference(gave))) == set()
 
 
@@ -190,7 +189,7 @@ def judged(*, baseline: float = 0.5, rows: pl.DataFrame | None = None, known_unt
         label_time=happened + pl.duration(days=known_until),
     )
     promotions = pl.DataFrame({"challenger_version": ["2018-07-18.aa"], "gate_average_precision": [baseline]})
-    return monitoring.performance_row(issued, labels, promotions, JUDGED)
+    return performance_row(MODEL, issued, labels, promotions, JUDGED)
 
 
 def test_a_week_of_scores_is_judged_once_all_its_labels_are_known() -> None:
@@ -226,10 +225,10 @@ class House:
     instance: dg.DagsterInstance
 
     def __post_init__(self) -> None:
-        @dg.asset(key_prefix="fraud", partitions_def=MODEL_WEEKS, backfill_policy=dg.BackfillPolicy.single_run())
+        @dg.asset(key_prefix="fraud", partitions_def=FRAUD.weeks, backfill_policy=dg.BackfillPolicy.single_run())
         def fraud_model() -> None: ...
 
-        @dg.asset(key_prefix="fraud", partitions_def=MODEL_WEEKS, deps=[fraud_model],
+        @dg.asset(key_prefix="fraud", partitions_def=FRAUD.weeks, deps=[fraud_model],
                   backfill_policy=dg.BackfillPolicy.single_run())  # fmt: skip
         def fraud_promotions() -> None: ...
 
@@ -237,15 +236,16 @@ class House:
             dg.AssetSpec(["fraud", name], partitions_def=days, metadata={"dagster/table_name": f"fraud/{name}"})
             .with_io_manager_key("lake")
             for name, days in (
-                ("transaction_features", DAILY), ("fraud_scores", SCORED_DAYS), ("score_references", MODEL_WEEKS),
+                ("transaction_features", DAILY), ("fraud_scores", FRAUD.days), ("score_references", FRAUD.weeks),
             )
         ]  # fmt: skip
-        self.sensor = drift_sensor([monitoring.RETRAINING])
+        self.sensor = drift_sensor([FRAUD.retraining])
         self.resources = {"lake": LakeIOManager(root=self.lake.root), "reports": Reports(home=str(self.home))}
-        made = [profiles.feature_profiles, profiles.score_profiles, monitoring.drift, drift_report]
+        watched = FRAUD.watched
+        made = [watched.profiles, watched.score_profiles, watched.drift, watched.report]
         self.definitions = dg.Definitions(
             assets=[*sources, *made, fraud_model, fraud_promotions],
-            asset_checks=[monitoring.drift_alarm],
+            asset_checks=[watched.checks[0]],
             sensors=[reconcile, self.sensor],
             resources=self.resources,
         )
@@ -323,8 +323,10 @@ def test_a_shifted_day_fails_the_check_by_name_and_asks_for_one_retraining(house
 
 def test_the_weekly_page_lies_in_the_home_folder_and_is_linked_without_naming_it(house: House) -> None:
     house.settle()
-    week = REPORT_WEEKS.get_partition_keys()[0]
-    result = house.run([drift_report.key], range_tags(week, week))
+    report = FRAUD.watched.report
+    assert report.partitions_def is not None
+    week = report.partitions_def.get_partition_keys()[0]
+    result = house.run([report.key], range_tags(week, week))
     assert result.success
     (event,) = result.asset_materializations_for_node("fraud__drift_report")
     assert event.metadata["report"].value == f"reports/fraud/drift/{week}.html"

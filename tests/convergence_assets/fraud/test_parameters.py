@@ -11,10 +11,13 @@ import polars as pl
 import pytest
 
 from convergence.errors import ModelError
+from convergence.models.gated import version
 from convergence.models.tuning import Range
 from convergence_assets.fraud import parameters, training
+from convergence_assets.fraud.model import FRAUD
 from convergence_assets.fraud.parameters import SEARCHED, FraudParameters, folds, search, search_card
-from convergence_assets.fraud.training import MODEL_WEEKS, in_use, known_labels, parameters_as_of, train
+from convergence_assets.fraud.training import fit, in_use, parameters_as_of
+from convergence_assets.fraud.use_case import MODEL
 from tests.convergence_assets.fraud.worlds import at, world
 
 (AS_OF,) = (date.fromisoformat(key) for key in SEARCHED.get_partition_keys())
@@ -58,7 +61,7 @@ def test_nothing_after_the_date_changes_a_search() -> None:
 
 
 def test_each_fold_is_fitted_on_labels_known_at_the_start_of_the_week_that_it_is_judged_on() -> None:
-    made = folds(known_labels(*world(), AS_OF), AS_OF)
+    made = folds(MODEL.known(*world(), AS_OF), AS_OF)
     starts = [date(2018, 6, 13), date(2018, 6, 20), date(2018, 6, 27)]
     assert [fold.judged_on.day.min().item() for fold in made] == starts
     assert [fold.judged_on.day.max().item() for fold in made] == [day + timedelta(days=6) for day in starts]
@@ -66,7 +69,7 @@ def test_each_fold_is_fitted_on_labels_known_at_the_start_of_the_week_that_it_is
 
 
 def test_a_fold_keeps_every_fraud_and_weighs_genuine_rows_to_their_number() -> None:
-    known = known_labels(*world(), AS_OF)
+    known = MODEL.known(*world(), AS_OF)
     for fold in folds(known, AS_OF):
         there = known.filter(pl.col("event_date") <= fold.fitted_on.day.max().item())
         assert fold.fitted_on.label.sum() == there["is_fraud"].sum()
@@ -75,8 +78,8 @@ def test_a_fold_keeps_every_fraud_and_weighs_genuine_rows_to_their_number() -> N
 
 
 def test_every_week_that_a_search_saw_is_over_before_a_gate_or_an_evaluation_begins() -> None:
-    first = date.fromisoformat(MODEL_WEEKS.get_partition_keys()[0])
-    assert searched()["last_judged"] < first - timedelta(days=training.GATE_DAYS + training.DELAY_DAYS)
+    first = date.fromisoformat(FRAUD.weeks.get_partition_keys()[0])
+    assert searched()["last_judged"] < first - timedelta(days=MODEL.schedule.gate_days + MODEL.schedule.delay_days)
 
 
 def test_a_model_is_trained_with_the_newest_parameters_of_its_date() -> None:
@@ -92,7 +95,7 @@ def test_a_model_says_which_parameters_it_was_trained_with(monkeypatch: pytest.M
     for other in ("_network", "_linear"):  # what is slow and takes no parameters
         monkeypatch.setattr(training, other, partial(training.trees, parameters={"rounds": 2}))
     others = {**in_use(), "rounds": 12, "max_depth": 2}
-    row = train(*world(), AS_OF + timedelta(days=7), others)
+    row = version(MODEL, fit, *world(), AS_OF + timedelta(days=7), others)
     assert json.loads(row["parameters"]) == {**others, "seed": training.SEED}
     assert len(json.loads(row["model"])["learner"]["gradient_booster"]["model"]["trees"]) == 12
 

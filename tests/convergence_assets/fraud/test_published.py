@@ -6,10 +6,12 @@ import polars as pl
 import pytest
 
 from convergence.lake.contracts import schema_of
+from convergence.models.gated import version
 from convergence_assets.fraud import evaluation, training
-from convergence_assets.fraud.arrivals import LABEL_DELAY, TOPIC
+from convergence_assets.fraud.arrivals import TOPIC
 from convergence_assets.fraud.contracts import Label, Transaction
 from convergence_assets.fraud.features import feature_rows
+from convergence_assets.fraud.use_case import LABEL_DELAY, MODEL
 from resources.environments import Settings
 from tests.convergence_assets.fraud.worlds import at
 
@@ -33,7 +35,7 @@ def test_the_first_protocol_week_reaches_an_average_precision_of_070(monkeypatch
     transactions, labels = (raw.select(schema_of(c).names()).cast(dict(schema_of(c))) for c in (Transaction, Label))
 
     features = feature_rows(transactions.lazy(), labels.lazy(), at(first), at(AS_OF + timedelta(days=7)))
-    row = evaluation.evaluate(training.train(features, labels, AS_OF), features, labels)
+    row = evaluation.evaluate(version(MODEL, training.fit, features, labels, AS_OF, None), features, labels)
 
     assert row["average_precision"] >= 0.70
     assert row["average_precision_7d"] >= 0.70

@@ -12,8 +12,8 @@ from convergence.models.release_log import newest, released
 from convergence.models.releases import current
 from convergence.services.redis import stop_embedded
 from convergence.versions.audit import AuditLog
+from convergence_assets.fraud.model import FRAUD
 from convergence_assets.fraud.online import FEATURES
-from convergence_assets.fraud.release import RELEASABLE, fraud_model_release
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
 from resources.online import Online
@@ -36,7 +36,8 @@ def home(tmp_path: Path, empty_registry: Path) -> Iterator[Path]:
 
 
 def run(lake: Lake, home: Path, instance: dg.DagsterInstance, **config: str) -> dg.ExecuteInProcessResult:
-    return fraud_model_release.execute_in_process(
+    (job,) = FRAUD.jobs
+    return job.execute_in_process(
         run_config={"ops": {"release_fraud_model": {"config": {"actor": "anna", "reason": "because", **config}}}},
         resources={
             "lake": LakeIOManager(root=lake.root),
@@ -63,7 +64,7 @@ def test_promotions_and_a_rollback_from_the_ui_reach_log_redis_and_mlflow(
     registry = Experiments(tracking_uri=f"sqlite:///{home}/mlflow.db", artifacts="")
     assert registry.aliases("fraud_model") == {"champion": "v0"}
     assert [(e.actor, e.action) for e in log.entries()] == [("anna", "promote")] * 2 + [("anna", "rollback")]
-    assert released(log, RELEASABLE.name)["model_version"].to_list() == ["v0", "v1", "v0"]
+    assert released(log, FRAUD.declared.name)["model_version"].to_list() == ["v0", "v1", "v0"]
 
 
 def test_a_refused_version_fails_the_run_with_the_gates_words(

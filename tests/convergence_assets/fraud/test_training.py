@@ -12,12 +12,16 @@ from polars.testing import assert_frame_equal
 
 from convergence.errors import ModelError
 from convergence.models import ensemble, stored
+from convergence.models.gated import decide, version
+from convergence_assets._parts.cards import decision_card
 from convergence_assets.fraud import training
-from convergence_assets.fraud.contracts import FraudEvaluation, FraudModel, FraudPromotion
+from convergence_assets.fraud.contracts import FraudEvaluation, FraudModel
 from convergence_assets.fraud.evaluation import TEST_WEEKS, evaluate, figures
 from convergence_assets.fraud.feature_views import MODEL_INPUT
-from convergence_assets.fraud.gate import decide, gate_table
-from convergence_assets.fraud.training import fit, known_labels, model_card, train
+from convergence_assets.fraud.model import FRAUD
+from convergence_assets.fraud.model_contracts import FraudPromotion
+from convergence_assets.fraud.training import fit, fitted, model_card
+from convergence_assets.fraud.use_case import MODEL
 from tests.convergence_assets.fraud.worlds import at, world
 
 AS_OF = date(2018, 7, 18)
@@ -34,14 +38,14 @@ def few_rounds() -> Iterator[None]:
 
 @cache
 def model_of(as_of: date) -> dict[str, Any]:
-    return train(*world(), as_of)
+    return version(MODEL, fit, *world(), as_of, None)
 
 
 def confused(as_of: date) -> dict[str, Any]:
     """A challenger that ranks honest customers first."""
     features, labels = world()
-    rows = known_labels(features, labels, as_of).filter(pl.col("event_date") < as_of - 2 * WEEK)
-    inverted = fit(rows.with_columns(~pl.col("is_fraud")))
+    rows = MODEL.known(features, labels, as_of).filter(pl.col("event_date") < as_of - 2 * WEEK)
+    inverted = fitted(rows.with_columns(~pl.col("is_fraud")), training.in_use())
     onnx = inverted.served.to_onnx(MODEL_INPUT)
     return model_of(as_of) | {"onnx": onnx, "sha256": stored.digest(onnx), "model_version": "confused"}
 
@@ -52,7 +56,7 @@ def confused(as_of: date) -> dict[str, Any]:
 @pytest.mark.parametrize("moment", [AS_OF, date(2018, 4, 8), date(2018, 4, 9), date(2018, 9, 7)])
 def test_exactly_the_labels_known_at_the_start_of_the_date_are_given(moment: date) -> None:
     features, labels = world()
-    known = known_labels(features, labels, moment)
+    known = MODEL.known(features, labels, moment)
     expected = labels.filter(pl.col("label_time") <= at(moment))
     assert sorted(known["transaction_id"]) == sorted(expected["transaction_id"])
 
@@ -60,13 +64,13 @@ def test_exactly_the_labels_known_at_the_start_of_the_date_are_given(moment: dat
 def test_a_label_known_at_the_very_moment_counts_and_one_a_tick_later_does_not() -> None:
     features, labels = (frame.head(2) for frame in world())
     times = pl.Series([at(AS_OF), at(AS_OF) + timedelta(microseconds=1)]).cast(pl.Datetime("us", "UTC"))
-    known = known_labels(features, labels.with_columns(label_time=times), AS_OF)
+    known = MODEL.known(features, labels.with_columns(label_time=times), AS_OF)
     assert known["transaction_id"].to_list() == labels["transaction_id"].head(1).to_list()
 
 
 def test_known_labels_stand_beside_their_own_transaction() -> None:
     features, labels = world()
-    known = known_labels(features, labels.sample(fraction=1, shuffle=True, seed=1), AS_OF)
+    known = MODEL.known(features, labels.sample(fraction=1, shuffle=True, seed=1), AS_OF)
     truth = labels.select("transaction_id", "is_fraud")
     joined = known.join(truth, on="transaction_id", suffix="_truth")
     assert joined["is_fraud"].to_list() == joined["is_fraud_truth"].to_list()
@@ -78,7 +82,7 @@ def test_known_labels_stand_beside_their_own_transaction() -> None:
 def test_a_model_row_keeps_its_contract_and_states_its_window() -> None:
     model = model_of(AS_OF)
     FraudModel.validate(pl.DataFrame([model]), lazy=True)
-    first, last = AS_OF - timedelta(days=7 + 7 + training.TRAINING_DAYS), AS_OF - timedelta(days=15)
+    first, last = AS_OF - timedelta(days=7 + 7 + MODEL.schedule.training_days), AS_OF - timedelta(days=15)
     assert (model["training_first_day"], model["training_last_day"]) == (first, last)
     _, labels = world()
     window = labels.filter(pl.col("event_date").is_between(first, last))
@@ -90,27 +94,27 @@ def test_nothing_after_the_date_changes_the_model() -> None:
     later, unknown = pl.col("event_time") >= at(AS_OF), pl.col("label_time") > at(AS_OF)
     noise = [pl.when(later).then(-1.0).otherwise(pl.col(name)).alias(name) for name in ("amount", "customer_mean_7d")]
     changed = labels.with_columns(is_fraud=pl.when(unknown).then(~pl.col("is_fraud")).otherwise("is_fraud"))
-    assert train(features.with_columns(noise), changed, AS_OF) == model_of(AS_OF)
-    assert train(features.filter(~later), labels.filter(~unknown), AS_OF) == model_of(AS_OF)
+    assert version(MODEL, fit, features.with_columns(noise), changed, AS_OF, None) == model_of(AS_OF)
+    assert version(MODEL, fit, features.filter(~later), labels.filter(~unknown), AS_OF, None) == model_of(AS_OF)
 
 
 def test_the_gates_week_is_kept_from_the_fit() -> None:
     features, labels = world()
     gate = pl.col("event_date").is_between(AS_OF - 2 * WEEK, AS_OF - WEEK)
     flipped = labels.with_columns(is_fraud=pl.when(gate).then(~pl.col("is_fraud")).otherwise("is_fraud"))
-    assert train(features, flipped, AS_OF)["onnx"] == model_of(AS_OF)["onnx"]
+    assert version(MODEL, fit, features, flipped, AS_OF, None)["onnx"] == model_of(AS_OF)["onnx"]
 
 
 def test_a_label_within_the_window_does_change_the_model() -> None:
     features, labels = world()
     inside = pl.col("event_date") == AS_OF - 3 * WEEK
     flipped = labels.with_columns(is_fraud=pl.when(inside).then(~pl.col("is_fraud")).otherwise("is_fraud"))
-    assert train(features, flipped, AS_OF)["model_version"] != model_of(AS_OF)["model_version"]
+    assert version(MODEL, fit, features, flipped, AS_OF, None)["model_version"] != model_of(AS_OF)["model_version"]
 
 
 def test_equal_inputs_in_any_order_give_the_same_bytes() -> None:
     features, labels = (frame.sample(fraction=1, shuffle=True, seed=3) for frame in world())
-    assert train(features, labels, AS_OF) == model_of(AS_OF)
+    assert version(MODEL, fit, features, labels, AS_OF, None) == model_of(AS_OF)
 
 
 def test_the_stored_model_is_opened_by_its_hash_and_takes_the_views_features() -> None:
@@ -135,7 +139,7 @@ def test_training_fails_when_its_onnx_graph_is_not_the_model(monkeypatch: pytest
     other = model_of(AS_OF + WEEK)["onnx"]
     monkeypatch.setattr(ensemble.Ensemble, "to_onnx", lambda *_: other)
     with pytest.raises(ModelError, match="differs from the trained model by"):
-        train(*world(), AS_OF)
+        version(MODEL, fit, *world(), AS_OF, None)
 
 
 def test_the_model_card_names_version_window_candidates_and_reasons() -> None:
@@ -152,7 +156,7 @@ def test_the_model_card_names_version_window_candidates_and_reasons() -> None:
 
 
 def test_the_first_challenger_that_passes_becomes_champion() -> None:
-    decision = decide(model_of(AS_OF), None, *world())
+    decision = decide(MODEL, model_of(AS_OF), None, *world())
     assert decision is not None
     FraudPromotion.validate(pl.DataFrame([decision]), lazy=True)
     assert (decision["promoted"], decision["model_version"]) == (True, model_of(AS_OF)["model_version"])
@@ -160,13 +164,13 @@ def test_the_first_challenger_that_passes_becomes_champion() -> None:
 
 
 def test_a_first_challenger_that_is_refused_leaves_no_champion() -> None:
-    assert decide(confused(AS_OF), None, *world()) is None
+    assert decide(MODEL, confused(AS_OF), None, *world()) is None
 
 
 def test_a_refused_challenger_leaves_the_champion_in_place() -> None:
-    champion = decide(model_of(AS_OF), None, *world())
+    champion = decide(MODEL, model_of(AS_OF), None, *world())
     assert champion is not None
-    decision = decide(confused(AS_OF + WEEK), champion, *world())
+    decision = decide(MODEL, confused(AS_OF + WEEK), champion, *world())
     assert decision is not None
     FraudPromotion.validate(pl.DataFrame([decision]), lazy=True)
     assert (decision["promoted"], decision["valid_from"]) == (False, AS_OF + WEEK)
@@ -174,7 +178,7 @@ def test_a_refused_challenger_leaves_the_champion_in_place() -> None:
     assert [decision[name] for name in served] == [champion[name] for name in served]
     assert decision["challenger_version"] == "confused"
     assert "is refused" in decision["reason"]
-    assert gate_table(pl.DataFrame([decision]))["champion"] == champion["model_version"]
+    assert decision_card(MODEL, pl.DataFrame([decision]))["champion"] == champion["model_version"]
     assert not all(rule["passed"] for rule in json.loads(decision["gate"]))
 
 
@@ -182,7 +186,9 @@ def test_the_gate_sees_nothing_after_its_date() -> None:
     features, labels = world()
     unknown = pl.col("label_time") > at(AS_OF)
     changed = labels.with_columns(is_fraud=pl.when(unknown).then(~pl.col("is_fraud")).otherwise("is_fraud"))
-    assert decide(model_of(AS_OF), None, features, changed) == decide(model_of(AS_OF), None, features, labels)
+    assert decide(MODEL, model_of(AS_OF), None, features, changed) == decide(
+        MODEL, model_of(AS_OF), None, features, labels
+    )
 
 
 # The evaluation
@@ -220,6 +226,6 @@ def test_an_evaluation_depends_on_nothing_after_its_week() -> None:
 
 def test_weeks_are_named_by_the_protocols_dates() -> None:
     assert TEST_WEEKS.get_partition_keys() == ["2018-07-18", "2018-07-25", "2018-08-01", "2018-08-08"]
-    keys = training.MODEL_WEEKS.get_partition_keys()
+    keys = FRAUD.weeks.get_partition_keys()
     assert (keys[0], keys[-1], len(keys)) == ("2018-07-18", "2018-08-29", 7)
     assert {datetime.fromisoformat(key).weekday() for key in keys} == {2}

@@ -12,8 +12,9 @@ import pytest
 from convergence.models import boosting, metrics, splits, stored
 from convergence_assets.fraud import training, updating
 from convergence_assets.fraud.feature_views import MODEL_INPUT
-from convergence_assets.fraud.training import in_use, known_labels, matrix, trees
+from convergence_assets.fraud.training import in_use, matrix, trees
 from convergence_assets.fraud.updating import FraudUpdatedModel, prequential, update, update_weeks
+from convergence_assets.fraud.use_case import MODEL
 from tests.convergence_assets.fraud.worlds import at, world
 
 AS_OF = date(2018, 7, 18)
@@ -33,7 +34,7 @@ def few_rounds() -> Iterator[None]:
 def refit(week: int) -> dict[str, Any]:
     """What an update reads of a week's row of FraudModel."""
     as_of = AS_OF + week * WEEK
-    rows = splits.training_rows(known_labels(*world(), as_of), as_of, days=84, delay=14)
+    rows = splits.training_rows(MODEL.known(*world(), as_of), as_of, days=84, delay=14)
     return {"event_date": as_of, "model": trees(matrix(rows), in_use()).model, "parameters": json.dumps(in_use())}
 
 

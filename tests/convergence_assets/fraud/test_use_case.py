@@ -18,13 +18,16 @@ from convergence.models import release_log, stored
 from convergence.models.ensemble import Fitted
 from convergence.models.tuning import Range
 from convergence.versions.audit import AuditLog
-from convergence_assets.fraud import definitions, gate, parameters, training
+from convergence_assets._parts import gated
+from convergence_assets.fraud import definitions, parameters, training
 from convergence_assets.fraud.arrivals import FIRST_DAY, LAST_DAY, TOPIC
-from convergence_assets.fraud.release import RELEASABLE
-from convergence_assets.fraud.training import fit
+from convergence_assets.fraud.training import fitted
+from convergence_assets.fraud.use_case import MODEL
 from resources import environments
 from resources.environments import Settings, resources
 from tests.convergence_assets.fraud.worlds import ORIGIN, history, messages
+
+RELEASABLE = MODEL.releasable
 
 WEEK, NEXT_WEEK = "2018-07-18", "2018-07-25"
 SCORED = ("2018-07-18", "2018-07-24")
@@ -237,7 +240,7 @@ def test_models_and_evaluations_are_in_the_experiment_store(ready: House) -> Non
 
 def test_a_week_whose_challenger_is_refused_is_served_by_the_champion_before(ready: House) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "fit", inverted)
+        patch.setattr(training, "fitted", inverted)
         assert ready.materialize("fraud_model", NEXT_WEEK, NEXT_WEEK).success
     assert ready.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
     assert ready.materialize("fraud_champions", NEXT_WEEK, NEXT_WEEK).success
@@ -283,14 +286,14 @@ def test_batch_follows_what_people_release_from_the_next_day_on(
 
 
 def inverted(rows: pl.DataFrame, parameters: Mapping[str, Any]) -> Fitted:
-    return fit(rows.with_columns(~pl.col("is_fraud")), parameters)
+    return fitted(rows.with_columns(~pl.col("is_fraud")), parameters)
 
 
 def test_a_week_that_nobody_may_serve_has_a_promotions_partition_without_rows_and_stops_what_follows(
     house: House, ready: House
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate, "decide", lambda *_: None)
+        patch.setattr(gated, "decide", lambda *_: None)
         assert not house.materialize("fraud_promotions", NEXT_WEEK, NEXT_WEEK).success
     assert str(house.rows("fraud_promotions")["valid_from"].max()) == WEEK
     assert states(house.lake, ["fraud/fraud_promotions"])["fraud/fraud_promotions"][NEXT_WEEK].rows == 0

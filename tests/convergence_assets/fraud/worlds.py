@@ -10,9 +10,10 @@ from convergence.arrivals.codecs import BROKEN, Messages
 from convergence.arrivals.lander import sort_out
 from convergence.arrivals.simulators.fraud import simulate
 from convergence.lake.contracts import schema_of
-from convergence_assets.fraud.arrivals import FIRST_DAY, LABEL_DELAY, TOPIC
+from convergence_assets.fraud.arrivals import FIRST_DAY, TOPIC
 from convergence_assets.fraud.contracts import Label, Transaction
 from convergence_assets.fraud.features import feature_rows, without_repeats
+from convergence_assets.fraud.use_case import LABEL_DELAY
 
 ORIGIN = "SIMULATED HERE: a test's small world"
 
