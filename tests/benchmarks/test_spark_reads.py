@@ -35,4 +35,4 @@ def test_spark_reads_the_rows_of_tables_whose_columns_changed(lake: Lake, tmp_pa
     assert done.returncode == 0, done.stderr[-2000:]
     for table, rows in expected.items():
         found = pl.read_parquet(out[table] / "*.parquet").sort("sequence")
-        assert_frame_equal(found.cast(dict(rows.schema)), rows, check_column_order=False, check_exact=True)
+        assert_frame_equal(found.cast({**rows.schema}), rows, check_column_order=False, check_exact=True)
