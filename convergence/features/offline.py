@@ -4,9 +4,9 @@ The definition is that of `point_in_time_join`: the last row by (event time, seq
 had arrived. An engine only finds rows; names, types and limits are settled here, so that they are the same for all.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import polars as pl
 
@@ -15,10 +15,11 @@ from convergence.features.groups import FeatureGroup
 from convergence.features.keys import entity_keys, microseconds
 from convergence.features.point_in_time import point_in_time_join
 from convergence.features.views import MICROSECOND
-from convergence.lake.tables import Lake
+from convergence.lake.in_duckdb import Stream, as_query, quoted
+from convergence.lake.tables import Lake, rows_of
 
 TIME = pl.Datetime("us", "UTC")
-_PLACE = "filename, file_row_number"  # DuckDB's names of where in Parquet files a row is
+_PLACE = ("filename", "file_row_number")  # DuckDB's names of where in Parquet files a row is
 
 
 class OfflineStore(Protocol):
@@ -87,6 +88,7 @@ class PolarsOffline:
     def lookup(self, asked: pl.DataFrame, group: FeatureGroup) -> pl.DataFrame:
         """As OfflineStore says."""
         rows = self.lake.scan(group.table, version=self.versions.get(group.table))
+        refuse_missing(group.table, rows.collect_schema(), group.columns)
         within = pl.col("event_time") <= pl.lit(asked["asked_time"].max(), TIME)
         columns = {name: f"of_{name}" for name in group.columns if name not in group.entity}
         columns[group.sequence] = "of_sequence"
@@ -125,50 +127,38 @@ class DuckDBOffline:
         handle = self.lake.open(group.table, self.versions.get(group.table))
         if handle is None:
             raise TableMissing(f"{group.table} has never been written: materialize {group.table} first")
+        refuse_missing(group.table, rows_of(handle).collect_schema(), group.columns)
         with duckdb.connect() as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.register("asked", _Stream(asked.with_row_index("asked_row")))
-            files = handle.file_uris()
-            source, place = "read_parquet($files, union_by_name = true, hive_partitioning = false)", _PLACE
-            if not files:
-                source, place = "nothing", "place"
-                connection.register(source, _Stream(pl.DataFrame(schema={**group.columns, place: pl.Int64})))
-            parameters: dict[str, Any] = {"files": files} if files else {}
-            if group.max_age is not None:
-                parameters["max_age"] = group.max_age // MICROSECOND
-            *steps, query = [
-                (step, {name: value for name, value in parameters.items() if f"${name}" in step})
-                for step in _steps(group, source, place)
-            ]
-            for step, given in steps:
-                connection.execute(step, given)
-            return pl.DataFrame(connection.sql(query[0], params=query[1]))
+            connection.register("asked", Stream(asked.with_row_index("asked_row")))
+            connection.execute(f"CREATE TEMP VIEW facts AS {as_query(connection, handle, _PLACE)}")
+            *steps, query = _steps(group)
+            for step in steps:
+                connection.execute(step)
+            return pl.DataFrame(connection.sql(query))
 
 
-class _Stream:
-    """A frame as DuckDB takes it without pyarrow: as a stream of Arrow's."""
-
-    def __init__(self, frame: pl.DataFrame) -> None:
-        self._frame = frame
-
-    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self._frame.__arrow_c_stream__(requested_schema)
+def refuse_missing(table: str, there: Collection[str], wanted: Collection[str]) -> None:
+    """Raise LakeError where a table lacks columns of its contract: no row of the contract's was written yet."""
+    if missing := [name for name in wanted if name not in there]:
+        raise LakeError(f"{table} has no column {', '.join(missing)} yet: materialize a day of it, then ask again")
 
 
-def _steps(group: FeatureGroup, source: str, place: str) -> Iterator[str]:
-    """Statements, the last of them the query. Parameters are `files` and `max_age`, in microseconds, where they occur.
+def _steps(group: FeatureGroup) -> Iterator[str]:
+    """Statements, the last of them the query.
 
     DuckDB's ASOF join takes any of several rows with one time, so it gets one of each time, the last. Where that had
     not arrived, and only there, all earlier ones are looked at. Rows are found by their keys and times alone, and
-    fetched whole from their `place`, the columns that name a row. In one statement DuckDB takes minutes for what these
+    fetched whole from their place. In one statement DuckDB takes minutes for what these
     do in seconds: it joins in an order of its own.
     """
     keys, sequence = [quoted(key) for key in group.entity], quoted(group.sequence)
     narrow = ", ".join(dict.fromkeys((*keys, "event_time", sequence, "arrived_at")))
     same = " AND ".join(f"given.{key} = history.{key}" for key in keys)
-    young = "" if group.max_age is None else "AND epoch_us(given.asked_time) - epoch_us(found.event_time) <= $max_age"
+    age, most = "epoch_us(given.asked_time) - epoch_us(found.event_time)", group.max_age
+    young = "" if most is None else f"AND {age} <= {most // MICROSECOND}"
     yield "CREATE TEMP TABLE given AS FROM asked"
-    yield f"CREATE TEMP TABLE history AS SELECT {narrow}, {place} FROM {source}"
+    yield f"CREATE TEMP TABLE history AS SELECT {narrow}, {', '.join(_PLACE)} FROM facts"
     yield f"""
         CREATE TEMP TABLE last_of_its_time AS FROM history
         QUALIFY 1 = row_number() OVER (
@@ -195,11 +185,6 @@ def _steps(group: FeatureGroup, source: str, place: str) -> Iterator[str]:
     yield f"""
         SELECT {", ".join(f"wide.{quoted(feature)}" for feature in group.features)}
         FROM given LEFT JOIN found ON given.asked_row = found.asked_row {young}
-        LEFT JOIN {source} AS wide ON {" AND ".join(f"wide.{part} = found.{part}" for part in place.split(", "))}
+        LEFT JOIN facts AS wide ON {" AND ".join(f"wide.{part} = found.{part}" for part in _PLACE)}
         ORDER BY given.asked_row
     """
-
-
-def quoted(name: str) -> str:
-    """A column's name as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'

@@ -7,15 +7,16 @@ it again changes nothing, and a reader sees all of a publication or nothing of i
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from convergence.errors import ConvergenceError, ServiceError, TableMissing
 from convergence.features.groups import FeatureGroup, FeatureTable
+from convergence.features.offline import refuse_missing
 from convergence.features.views import MICROSECOND
 from convergence.lake.files import DAY, WHOLE
+from convergence.lake.in_postgres import copy, make_room, temporary
 from convergence.lake.manifests import states
 from convergence.lake.tables import Lake, rows_of
 
@@ -23,18 +24,6 @@ if TYPE_CHECKING:
     import psycopg2.extensions
     from psycopg2.sql import Composable, Identifier
 
-_TYPES = {
-    pl.Int8: "smallint",
-    pl.Int16: "smallint",
-    pl.Int32: "integer",
-    pl.Int64: "bigint",
-    pl.Float32: "real",
-    pl.Float64: "double precision",
-    pl.Boolean: "boolean",
-    pl.String: 'text COLLATE "C"',  # in the order of Polars and DuckDB, whatever the database's is
-    pl.Date: "date",
-    pl.Datetime: "timestamp with time zone",
-}
 _PUBLISHED = "convergence_published"
 
 
@@ -50,11 +39,12 @@ class PostgresOffline:
         Days that the lake no longer has are removed. Raises TableMissing, and ServiceError where the database cannot
         be reached.
         """
-        from psycopg2 import DataError, sql
+        from psycopg2 import sql
 
         handle = lake.open(table.table)
         if handle is None:
             raise TableMissing(f"{table.table} has never been written: materialize {table.table} first")
+        refuse_missing(table.table, rows_of(handle).collect_schema(), table.columns)
         version = handle.version()
         there_now = states(lake, [table.table], {table.table: version})[table.table]
         wanted = {day: state.content_hash for day, state in there_now.items()}
@@ -71,10 +61,10 @@ class PostgresOffline:
             for day in changed:
                 frame = rows_of(handle, None if day == WHOLE else [day]).select(list(table.columns)).collect()
                 try:
-                    _copy(cursor, name, frame)
-                except (DataError, ValueError) as error:
-                    told = f"{table.table} {day} cannot be published, so nothing was ({type(error).__name__}): "
-                    raise ConvergenceError(f"{told}PostgreSQL takes no NUL in a text") from None
+                    copy(cursor, name, frame)
+                except ConvergenceError as error:
+                    told = f"{table.table} {day} cannot be published, so nothing was: {error}"
+                    raise ConvergenceError(told) from None
                 values = [table.table, day, wanted[day], version, frame.height]
                 cursor.execute(f"INSERT INTO {_PUBLISHED} VALUES (%s, %s, %s, %s, %s)", values)
                 rows[day] = frame.height
@@ -86,11 +76,9 @@ class PostgresOffline:
         from psycopg2.errors import InvalidSchemaName, UndefinedTable
 
         rows, table = asked.with_row_index("asked_row"), sql.Identifier("asked")
-        columns = sql.SQL(", ").join(_column(name, kind) for name, kind in rows.schema.items())
         query = _as_of(group)
         with self._transaction() as cursor:
-            cursor.execute(sql.SQL("CREATE TEMPORARY TABLE {} ({}) ON COMMIT DROP").format(table, columns))
-            _copy(cursor, table, rows)
+            temporary(cursor, table, rows)
             cursor.execute("ANALYZE asked")
             try:
                 cursor.execute(query, {"max_age": group.max_age and group.max_age // MICROSECOND})
@@ -153,10 +141,8 @@ def _create(cursor: "psycopg2.extensions.cursor", table: FeatureTable) -> None:
     )
     name, (use_case, _) = _name(table.table), table.table.split("/")
     cursor.execute(sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(use_case)))
-    cursor.execute(sql.SQL("CREATE TABLE IF NOT EXISTS {} ()").format(name))
-    for column, kind in table.columns.items():
-        add = sql.SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}").format(name, _column(column, kind))
-        cursor.execute(add)
+    if make_room(cursor, name, table.columns):
+        cursor.execute(f"DELETE FROM {_PUBLISHED} WHERE name = %s", [table.table])
     if DAY in table.columns:
         cursor.execute(_index(f"{table.view.name}_day", name, [sql.Identifier(DAY)]))
     for group in table.groups:
@@ -207,23 +193,3 @@ def _index(name: str, table: "Identifier", columns: "Sequence[Composable]") -> "
 
     parts = {"name": sql.Identifier(name[-63:]), "table": table, "columns": sql.SQL(", ").join(columns)}
     return sql.SQL("CREATE INDEX IF NOT EXISTS {name} ON {table} ({columns})").format(**parts)
-
-
-def _column(name: str, kind: pl.DataType) -> "Composable":
-    from psycopg2 import sql
-
-    if kind.base_type() not in {*_TYPES, pl.UInt32}:
-        raise ConvergenceError(f"column {name!r} is {kind}, for which PostgreSQL has no equal here: keep it out")
-    return sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(_TYPES.get(kind.base_type(), "bigint")))
-
-
-def _copy(cursor: "psycopg2.extensions.cursor", table: "Identifier", frame: pl.DataFrame) -> None:
-    """Load rows by COPY; nulls are empty, and empty texts are quoted."""
-    from psycopg2 import sql
-
-    rows: Any = BytesIO()
-    frame.write_csv(rows, include_header=False, datetime_format="%Y-%m-%dT%H:%M:%S%.6f+00")
-    rows.seek(0)
-    columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
-    command = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(table, columns)
-    cursor.copy_expert(command, rows)

@@ -30,6 +30,7 @@ class StrictColumns(BaseConfig):
         cls.strict = True  # Pandera 0.35 reads what the Config itself defines, and nothing that it inherits
 
 
+ROW_BY_ROW = "row by row"  # title of a frame's check that looks at each row alone; unsaid, it may look at all
 _ROW_BY_ROW = {
     *("equal_to", "not_equal_to", "greater_than", "greater_than_or_equal_to", "less_than", "less_than_or_equal_to"),
     *("in_range", "isin", "notin", "str_matches", "str_contains", "str_startswith", "str_endswith", "str_length"),
@@ -143,7 +144,9 @@ def _is_row_by_row(contract: Contract) -> bool:
     """Whether no rule needs more than one row, so that a range which keeps the contract keeps it on every day."""
     schema = contract.to_schema()
     checks = [check for column in schema.columns.values() for check in column.checks]
-    return not schema.checks and all(check.element_wise or check.name in _ROW_BY_ROW for check in checks)
+    return all(check.title == ROW_BY_ROW for check in schema.checks or ()) and all(
+        check.element_wise or check.name in _ROW_BY_ROW for check in checks
+    )
 
 
 def _unique(contract: Contract) -> list[str]:

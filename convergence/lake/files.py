@@ -48,7 +48,8 @@ def merged(table: str, known: Schema, schema: Schema) -> Schema:
         if there.type != column.type:
             raise SchemaConflict(
                 f"{table}.{column.name}: the table has {there.type}, the new "
-                f"rows {column.type}. Cast it in the asset, or give the column a new name."
+                f"rows {column.type}. Cast it in the asset, give the column a new name, or make the tables anew: "
+                f"`convergence replay --from-beginning {table.partition('/')[0]}`"
             )
     return Schema(list(columns.values()))
 

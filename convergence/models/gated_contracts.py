@@ -95,7 +95,6 @@ class Performance(pa.DataFrameModel):
     first_day: date = pa.Field(description="First day of the judged week", metadata=AS_OF)
     last_day: date = pa.Field(description="Last day of the judged week", metadata=AS_OF)
     rows: int = pa.Field(gt=0, description="Scores with a known label")
-    feature: str = pa.Field(description="What is judged", metadata={"made_here": "the one measure of the task"})
     limit: float = pa.Field(
         gt=0, description="Loss of the measure that is borne", metadata={"made_here": "declared with the model"}
     )
@@ -144,6 +143,9 @@ def contracts(model: GatedModel, *, version: Contract, carried: Contract, row: C
         description="The measure as the gate found it of the champion",
         metadata={"from": ["promotions.*", "scores.model_version"]},
     )
+    judges = pa.Field(
+        isin=[measure.name], description="What is judged", metadata={"made_here": "the one measure of the task"}
+    )
     challenger = pa.Field(**bounds, description="The challenger's, on the newest labels unseen by its fit")
     make = partial(_made, model, module)
     return Contracts(
@@ -168,7 +170,7 @@ def contracts(model: GatedModel, *, version: Contract, carried: Contract, row: C
             "score_performance",
             (Performance,),
             {name: (float, pa.Field(**bounds, description=said)) for name, said in judged.items()}
-            | {"baseline": (float, before)}
+            | {"baseline": (float, before), "feature": (str, judges)}
             | {each.name: (each.kind, pa.Field(**each.allowed, description=each.words)) for each in model.figures},
         )
         if model.performance_limit is not None

@@ -9,14 +9,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 import polars as pl
 from arro3.core import Table as ArrowTable
 from deltalake import DeltaTable
 
 from convergence.errors import ServiceError
-from convergence.lake.tables import DAY
+from convergence.lake.in_duckdb import as_query
+from convergence.lake.local_table import LocalTable
 from convergence.warehouse.warehouse import Session, Warehouse, relation
 
 
@@ -59,22 +59,21 @@ class DuckDB(Warehouse):
     def offer(self, table: str, handle: DeltaTable, rows: pl.LazyFrame, days: Sequence[str]) -> None:
         """A view over the table's files; where they are in an object store, a copy of all rows read."""
         schema, name = relation(table)
-        files = [unquote(urlsplit(uri).path) if "://" in uri else uri for uri in handle.file_uris()]
         with self.session() as session:
+            assert isinstance(session, _Session)
             session.execute(f"create schema if not exists {schema}")
-            if files and Path(files[0]).is_file():
-                listed = ", ".join("'" + file.replace("'", "''") + "'" for file in files)
-                session.execute(
-                    f"create or replace view {schema}.{name} as select * from read_parquet([{listed}],"
-                    f" hive_partitioning = true, hive_types = {{'{DAY}': date}})"
-                )
+            kinds = session.frame("select table_type from information_schema.tables where table_schema = ? and "
+                                  "table_name = ?", (schema, name))  # fmt: skip
+            for kind in kinds["table_type"]:  # neither replaces the other
+                session.execute(f"drop {'view' if kind == 'VIEW' else 'table'} {schema}.{name}")
+            if isinstance(handle, LocalTable):
+                session.execute(f"create view {schema}.{name} as {as_query(session.connection, handle)}")
                 return
             import tempfile
 
             with tempfile.NamedTemporaryFile(suffix=".parquet") as copy:
                 rows.sink_parquet(copy.name)
-                session.execute(f"drop view if exists {schema}.{name}")
-                session.execute(f"create or replace table {schema}.{name} as select * from read_parquet('{copy.name}')")
+                session.execute(f"create table {schema}.{name} as select * from read_parquet('{copy.name}')")
 
     def empty(self) -> None:
         """Remove the file, once nobody has it open."""

@@ -1,6 +1,5 @@
 """PostgreSQL as the warehouse: the days that a run reads are copied into it."""
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,19 +9,10 @@ from urllib.parse import unquote, urlsplit
 import polars as pl
 from deltalake import DeltaTable
 
-from convergence.errors import ServiceError
+from convergence.errors import ConvergenceError, ServiceError
+from convergence.lake.in_postgres import copy, fetched, make_room
 from convergence.lake.tables import DAY
 from convergence.warehouse.warehouse import MARTS, Session, Warehouse, relation
-
-_TYPES = {
-    pl.Int64: "bigint",
-    pl.Int32: "integer",
-    pl.Float64: "double precision",
-    pl.Boolean: "boolean",
-    pl.String: "text",
-    pl.Date: "date",
-    pl.Datetime: "timestamptz",
-}
 
 
 @dataclass(frozen=True, repr=False)
@@ -51,7 +41,7 @@ class PostgreSQL(Warehouse):
         import psycopg2
 
         try:
-            connection = psycopg2.connect(self.url, connect_timeout=10)
+            connection = psycopg2.connect(self.url, connect_timeout=10, options="-c timezone=UTC")
         except psycopg2.OperationalError as error:
             at = urlsplit(self.url)
             raise ServiceError(
@@ -66,21 +56,20 @@ class PostgreSQL(Warehouse):
 
     def offer(self, table: str, handle: DeltaTable, rows: pl.LazyFrame, days: Sequence[str]) -> None:
         """Replace these days of the copy by those of `rows`."""
+        from psycopg2.sql import Identifier
+
         schema, name = relation(table)
         copied = rows.collect()
-        columns = {column: _TYPES[type(kind)] for column, kind in copied.schema.items()}
         with self.session() as session:
-            session.execute(f"create schema if not exists {schema}")
-            defined = ", ".join(f'"{column}" {kind}' for column, kind in columns.items())
-            session.execute(f"create table if not exists {schema}.{name} ({defined})")
-            for column, kind in columns.items():
-                session.execute(f'alter table {schema}.{name} add column if not exists "{column}" {kind}')
-            session.execute(f"delete from {schema}.{name} where {DAY} between ? and ?", (min(days), max(days)))
-            listed = ", ".join(f'"{column}"' for column in columns)
-            text = copied.write_csv(quote_style="non_numeric", null_value="").encode()
             assert isinstance(session, _Session)
+            session.execute(f"create schema if not exists {schema}")
             with session.connection.cursor() as cursor:
-                cursor.copy_expert(f"copy {schema}.{name} ({listed}) from stdin (format csv, header)", io.BytesIO(text))
+                make_room(cursor, Identifier(schema, name), copied.schema)
+                cursor.execute(f"delete from {schema}.{name} where {DAY} between %s and %s", (min(days), max(days)))
+                try:
+                    copy(cursor, Identifier(schema, name), copied)
+                except ConvergenceError as error:
+                    raise ConvergenceError(f"{table} cannot be copied to {self.name}: {error}") from None
 
     def empty(self) -> None:
         """Drop the schemas of lake tables and models."""
@@ -101,6 +90,6 @@ class _Session:
             cursor.execute(sql.replace("?", "%s"), tuple(parameters))
 
     def frame(self, sql: str, parameters: Sequence[Any] = ()) -> pl.DataFrame:
-        return pl.read_database(
-            sql.replace("?", "%s"), self.connection, execute_options={"parameters": tuple(parameters)}
-        )
+        with self.connection.cursor() as cursor:
+            cursor.execute(sql.replace("?", "%s"), tuple(parameters))
+            return fetched(cursor)

@@ -6,12 +6,14 @@ from typing import Annotated, Any
 import pandera.polars as pa
 import polars as pl
 
-from convergence.lake.contracts import StrictColumns
+from convergence.lake.contracts import ROW_BY_ROW, StrictColumns
 
 Time = Annotated[pl.Datetime, "us", "UTC"]
 
 # The one column that names a person, under either name that it has.
 CUSTOMER: dict[str, Any] = {"description": "The customer", "metadata": {"pii": "identifier", "subject": "customer"}}
+_ID = r"^[0-9]{4}-[A-Z]{5}$"
+_CHARGES = r"^ *$|^[0-9]{1,8}(\.[0-9]{1,20})?$"  # blank and digit as SQL has them: a space, and 0 to 9
 _YES_NO = ["Yes", "No"]
 _SERVICE = [*_YES_NO, "No internet service"]
 
@@ -30,7 +32,7 @@ class _Published(Event):
     """A customer as the company's system exports it, under the names of the published file."""
 
     arrived_at: Time = pa.Field(description="When the platform could first have known the row")
-    customerID: str = pa.Field(str_matches=r"^\d{4}-[A-Z]{5}$", **CUSTOMER)  # noqa: N815
+    customerID: str = pa.Field(str_matches=_ID, **CUSTOMER)  # noqa: N815
     gender: str = pa.Field(isin=["Female", "Male"], description="Gender on record")
     SeniorCitizen: int = pa.Field(isin=[0, 1], description="1: aged 65 or more")
     Partner: str = pa.Field(isin=_YES_NO, description="Whether the customer has a partner")
@@ -53,10 +55,16 @@ class _Published(Event):
     )
     MonthlyCharges: float = pa.Field(ge=0, le=10_000, description="Charge of the month", metadata={"unit": "USD"})
     TotalCharges: str = pa.Field(
-        str_matches=r"^\s*$|^\d+(\.\d+)?$",
+        str_matches=_CHARGES,
         description="Charges so far, as text; blank for customers of tenure 0",
         metadata={"unit": "USD"},
     )
+
+    @pa.dataframe_check(name="charges_are_blank_in_the_first_month_only", title=ROW_BY_ROW)
+    @classmethod
+    def has_charges(cls, data: pa.PolarsData) -> pl.LazyFrame:
+        """A customer of a month or more was charged something."""
+        return data.lazyframe.select((pl.col("tenure") == 0) | (pl.col("TotalCharges").str.strip_chars(" ") != ""))
 
 
 class RawCustomer(_Published):
@@ -70,7 +78,7 @@ class RawCustomer(_Published):
 class Customer(_Published):
     """A customer on the day that it was looked at, as published, without the label."""
 
-    customerID: str = pa.Field(unique=True, str_matches=r"^\d{4}-[A-Z]{5}$", **CUSTOMER)  # noqa: N815
+    customerID: str = pa.Field(unique=True, str_matches=_ID, **CUSTOMER)  # noqa: N815
 
 
 class Label(Event):

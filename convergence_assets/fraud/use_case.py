@@ -37,7 +37,10 @@ MODEL = GatedModel(
     figures=(
         Figure("frauds", "Frauds among them", lambda rows: int(rows["label"].sum()), int, {"gt": 0}),
         Figure(
-            "card_precision_100", "Compromised among the 100 most suspicious cards a day", metrics.card_precision_at_k
+            "card_precision_100",
+            "Compromised among the 100 most suspicious cards a day",
+            metrics.card_precision_at_k,
+            allowed=_SHARE,
         ),
     ),
     extras=("model", "alert_threshold"),

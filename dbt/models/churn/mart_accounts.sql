@@ -2,6 +2,7 @@
 {{ config(
     materialized='incremental',
     incremental_strategy='append',
+    on_schema_change='sync_all_columns',
     pre_hook="{% if is_incremental() %}delete from {{ this }} where {{ of_the_run() }}{% endif %}",
 ) }}
 

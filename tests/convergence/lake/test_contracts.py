@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from convergence.errors import ContractBroken
-from convergence.lake.contracts import REJECTED, Contract, Judged, StrictColumns, judge, schema_of
+from convergence.lake.contracts import REJECTED, ROW_BY_ROW, Contract, Judged, StrictColumns, judge, schema_of
 from convergence.lake.tables import DAY, WHOLE
 from tests.convergence.lake.frames import FIRST, day
 
@@ -40,6 +40,17 @@ class SmallMean(Payments):
 
 class BothKinds(Payments):
     kind: str = pa.Field(unique_values_eq=["cash", "card"])
+
+
+LOOKS: list[pa.PolarsData] = []
+
+
+class CardsPay(Payments):
+    @pa.dataframe_check(title=ROW_BY_ROW)
+    @classmethod
+    def cards_pay(cls, data: pa.PolarsData) -> pl.LazyFrame:
+        LOOKS.append(data)
+        return data.lazyframe.select((pl.col("kind") != "card").fill_null(True) | (pl.col("amount") > 0))
 
 
 class Customers(pa.DataFrameModel):
@@ -88,6 +99,14 @@ def test_a_bad_row_fails_its_day_alone_and_names_the_rule_without_the_value(colu
 
     assert verdict(judged) == ({day(0): 2, day(2): 1}, {day(1): [rule]})
     assert_frame_equal(judged.good[day(0)], frame[:2])
+
+
+def test_a_check_of_a_frame_that_looks_at_each_row_alone_is_asked_once_where_a_range_keeps_it():
+    LOOKS.clear()
+    assert not judge(CardsPay, GOOD, DAYS).bad
+    assert len(LOOKS) == 1
+    _, bad = verdict(judge(CardsPay, with_cell("amount", 0.0), DAYS))
+    assert bad == {day(1): ["CardsPay: cards_pay"]}
 
 
 class Declared(pa.DataFrameModel):
@@ -246,7 +265,7 @@ CELL_ROWS = st.lists(
 
 
 @settings(max_examples=25, deadline=None)
-@given(CELL_ROWS, st.sampled_from([Payments, AtLeastTwo, SmallMean, BothKinds]))
+@given(CELL_ROWS, st.sampled_from([Payments, AtLeastTwo, SmallMean, BothKinds, CardsPay]))
 def test_a_range_is_judged_as_each_of_its_days_alone(rows: list[tuple[Any, ...]], contract: Contract):
     frame = payments(*sorted(rows, key=lambda row: row[0]))
 

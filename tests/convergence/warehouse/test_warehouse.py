@@ -9,6 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 from dagster_duckdb import DuckDBResource
+from deltalake import DeltaTable
 
 from convergence.errors import LakeError, ServiceError
 from convergence.lake.manifests import Provenance, build_manifest
@@ -152,20 +153,19 @@ def test_a_file_that_another_program_has_open_is_named_at_once(tmp_path: Path) -
         other.communicate("")
 
 
-def test_files_are_read_where_they_lie_unless_they_are_in_an_object_store(
-    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_are_read_where_they_lie_and_those_of_an_object_store_are_copied_now_and_again(
+    lake: Lake, tmp_path: Path
 ) -> None:
-    here = duckdb_at(tmp_path / "warehouse.duckdb")
-    offered(here, lake)
-    kind = "select table_type from information_schema.tables where table_schema = 'lake_world'"
-    with here.session() as session:
-        assert session.frame(kind)["table_type"].to_list() == ["VIEW"]
-    monkeypatch.setattr(Path, "is_file", lambda _: False)
-    away = duckdb_at(tmp_path / "another.duckdb")
-    offered(away, lake)
-    with away.session() as session:
-        assert session.frame(kind)["table_type"].to_list() == ["BASE TABLE"]
-    assert people(away).equals(ROWS)
+    there = duckdb_at(tmp_path / "warehouse.duckdb")
+    offered(there, lake)
+    elsewhere = DeltaTable(lake.uri("world/people"))  # as a table in a bucket is opened
+    for handle, kind in ((lake.open("world/people"), "VIEW"), *[(elsewhere, "BASE TABLE")] * 2):
+        assert handle
+        there.offer("world/people", handle, lake.scan("world/people"), DAYS)
+        with there.session() as session:
+            kinds = session.frame("select table_type from information_schema.tables where table_schema = 'lake_world'")
+        assert kinds["table_type"].to_list() == [kind]
+        assert people(there).equals(ROWS)
 
 
 def test_a_server_that_does_not_answer_is_named_without_its_password() -> None:
