@@ -82,6 +82,7 @@ def test_a_batch_without_any_message_is_sorted_into_nothing() -> None:
 def test_a_rule_that_fails_instead_of_judging_costs_the_rows_it_fails_on() -> None:
     class Fragile(TOPIC.contract):
         @pa.dataframe_check
+        @classmethod
         def says_its_note(cls, data: pa.PolarsData) -> pl.LazyFrame:
             return data.lazyframe.select(pl.col("note").str.to_integer(strict=True) > 0)
 
