@@ -14,6 +14,7 @@ import polars as pl
 
 from convergence.arrivals.times import CALENDAR
 
+ESCAPED = "no UTF-8, escaped"  # of bytes in a row: their words can still be read, and searched for
 NO_UTF8 = "no UTF-8, in hex"
 KEY = "no value, of key: "  # how quarantine tells of a message that is a key alone; no JSON begins like it
 _written = json.JSONEncoder(ensure_ascii=False).encode
@@ -84,7 +85,7 @@ def _bytes(value: bytes) -> str | dict[str, str]:
     try:
         return value.decode()
     except UnicodeDecodeError:
-        return {NO_UTF8: value.hex()}
+        return {ESCAPED: value.replace(b"\\", b"\\\\").decode(errors="backslashreplace")}
 
 
 def _moment(count: int, kind: pl.Date | pl.Datetime | pl.Time | pl.Duration) -> str | dict[str, int]:

@@ -106,5 +106,5 @@ def test_a_schema_version_of_any_type_is_judged_and_kept() -> None:
     assert result.accepted["source"].to_list() == ["bytes", "float"]
     assert result.rejected["reason"].to_list() == [
         'schema_version: not a Int64: List(Int64) "[1]"',
-        'schema_version: not a Int64: Binary "{\\"no UTF-8, in hex\\": \\"ff\\"}"',
+        'schema_version: not a Int64: Binary "{\\"no UTF-8, escaped\\": \\"\\\\\\\\xff\\"}"',
     ]

@@ -2,10 +2,13 @@
 
 import json
 import math
+import re
 from datetime import timedelta
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convergence.arrivals.codecs import BROKEN, Messages
 from convergence.arrivals.evidence import lines, refusals
@@ -34,18 +37,29 @@ def test_two_values_of_a_column_are_never_kept_as_the_same_text(there: str) -> N
 
 def test_bytes_infinity_and_nanoseconds_are_kept_as_they_were() -> None:
     time = pl.Series("time", [1_704_456_000_123_456_789], pl.Int64).cast(pl.Datetime("ns"))
-    frame = pl.DataFrame({"bytes": [b"\xff\x00"], "text": [b"caf\xc3\xa9"], "most": [math.inf], "none": [math.nan]})
+    frame = pl.DataFrame({"bytes": [b"a\xff\\xff"], "text": [b"caf\xc3\xa9"], "most": [math.inf], "none": [math.nan]})
     nested = pl.DataFrame({"in": [{"a": [b"\xff"], "b": [timedelta(days=1)]}]})
     assert [json.loads(line) for line in lines(pl.concat([frame, nested, time.to_frame()], how="horizontal"))] == [
         {
-            "bytes": {"no UTF-8, in hex": "ff00"},
+            "bytes": {"no UTF-8, escaped": r"a\xff\\xff"},
             "text": "café",
             "most": "Infinity",
             "none": "NaN",
-            "in": {"a": [{"no UTF-8, in hex": "ff"}], "b": [{"us": 86_400_000_000}]},
+            "in": {"a": [{"no UTF-8, escaped": r"\xff"}], "b": [{"us": 86_400_000_000}]},
             "time": "2024-01-05T12:00:00.123456789",
         }
     ]
+
+
+@given(st.binary(max_size=20))
+def test_bytes_can_be_told_from_what_is_kept_of_them(value: bytes) -> None:
+    kept = json.loads(lines(pl.DataFrame({"bytes": [value]}))[0])["bytes"]
+    if isinstance(kept, str):
+        assert kept.encode() == value
+    else:
+        escaped = kept["no UTF-8, escaped"].encode()
+        plain = re.sub(rb"\\(\\|x([0-9a-f]{2}))", lambda m: bytes.fromhex(m[2].decode()) if m[2] else b"\\", escaped)
+        assert plain == value
 
 
 def test_a_long_value_is_cut_in_the_reason() -> None:
