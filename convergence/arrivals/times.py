@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-FORMS = "expected text in ISO 8601, UTC where no zone is said; no number, no leap second, nothing finer than a us"
+FORMS = "expected ISO 8601 (UTC where no zone is said), years 1 to 9999; no number, no leap second, nothing below 1 us"
 TIME = pl.Datetime("us", "UTC")
 CALENDAR = (-62_135_596_800_000_000, 253_402_300_800_000_000)  # us since 1970 of the years 1 to 9999, end excluded
 _CLOCK, _ZONE = r"(?:[01]\d|2[0-3]):[0-5]\d", r"Z|[+-](?:[01]\d|2[0-3]):?[0-5]\d"
