@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from polars.testing.parametric import series
 
 from convergence.arrivals.acceptance import Sorted, sort_out
 from convergence.arrivals.codecs import CODECS
@@ -41,6 +42,22 @@ def test_a_value_of_any_type_lands_exactly_or_waits_with_a_reason(kind: str) -> 
                 is_right = is_said(accepted, wanted, offered, column.dtype)
             wrong += [] if is_right else [(there, offered, landed.get((there, at)), waiting.get((there, at)))]
     assert wrong == []
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(kind=st.sampled_from(sorted(KINDS)), column=series(min_size=1, max_size=6))
+def test_a_value_drawn_from_any_type_lands_exactly_or_waits_with_a_reason(kind: str, column: pl.Series) -> None:
+    result = sort_out(topic_of(kind), {"file/x": as_file(column)})
+    landed, waiting = held(result)
+    wanted = result.accepted.schema["value"]
+    assert len(landed) + len(waiting) == len(column)
+    for at, offered in enumerate(offered_values(column)):
+        if why := waiting.get(("file/x", at)):
+            assert why.startswith(f"value: not a {wanted}: ")
+        elif (accepted := landed["file/x", at]) is None or offered is None:
+            assert accepted is offered
+        else:
+            assert is_said(accepted, wanted, offered, column.dtype), (accepted, offered)
 
 
 WORDS = OFFERED["String"].drop_nulls().to_list()
