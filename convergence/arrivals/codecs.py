@@ -123,11 +123,12 @@ def _too_large(floats: pl.Series) -> bool:
 
 
 def _digits(rows: pl.DataFrame, raw: Sequence[bytes | None], columns: Mapping[str, pl.DataType]) -> list[pl.Series]:
-    """Columns of exact numbers that were read as text, long numbers as they were written: Polars reads 15 digits."""
+    """Columns of exact numbers that were read as text, in their own digits: Polars reads a point as a float."""
     found = []
     for name, kind in columns.items():
         if rows.schema[name] == pl.String and (kind.is_integer() or kind.is_decimal()):
-            places = (rows[name].str.len_bytes() > _DOUBLE_DIGITS).fill_null(False).arg_true()
+            least = 0 if kind.is_decimal() else _DOUBLE_DIGITS
+            places = (rows[name].str.len_bytes() > least).fill_null(False).arg_true()
             said = [_field(raw[i], name) for i in places]
             told = [v if isinstance(v, str) else t for v, t in zip(said, rows[name].gather(places), strict=True)]
             found.append(rows[name].scatter(places, pl.Series(told, dtype=pl.String)))

@@ -74,7 +74,7 @@ values = st.one_of(numbers, st.sampled_from(["true", "false", "null", "[1]", '{"
 @given(kind=st.sampled_from(sorted(KINDS)), batch=st.lists(values, min_size=1, max_size=12))
 @example(kind="Int64", batch=["9007199254740993.5", "9007199254740993.0", "1"])
 @example(kind="Float64", batch=["9007199254740993", "9007199254740992", "0.1"])
-@example(kind="Decimal", batch=["12345678.905", "12345678.91", "99999999.99"])
+@example(kind="Decimal", batch=["12345678.905", "12345678.91", "0.10000000000000001"])
 @example(kind="String", batch=['{"no UTF-8, escaped": "a"}', "[1]", '"[1]"'])
 def test_a_value_of_a_json_message_lands_exactly_or_waits_with_a_reason(kind: str, batch: list[str]) -> None:
     topic = topic_of(kind)
