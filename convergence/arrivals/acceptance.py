@@ -1,15 +1,16 @@
 """Which messages of a batch become rows: what keeps the contract, what is late, what is neither and why."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import polars as pl
 from pandera.errors import SchemaErrors
 
-from convergence.arrivals.codecs import BROKEN, OFFSET, Messages, within_calendar
+from convergence.arrivals.casting import exactly
+from convergence.arrivals.codecs import BROKEN, OFFSET, Messages
+from convergence.arrivals.evidence import lines, refusals, text_of
 from convergence.arrivals.topics import ARRIVED, BROKER_TIME, SCHEMA_VERSION, Topic
-from convergence.lake.contracts import reasons, schema_of
+from convergence.lake.contracts import Contract, reasons, schema_of
 from convergence.lake.tables import DAY
 
 # What was said beside a message's text, its header and the broker's time, is kept: it may be tried again
@@ -32,7 +33,7 @@ class Sorted:
 def sort_out(topic: Topic, messages: Mapping[str, Messages]) -> Sorted:
     """Judge messages (by application id) one by one: what keeps the contract, what is late, what is neither."""
     typed = pl.concat([_typed(topic, application, m) for application, m in messages.items()])
-    rules = [pl.col(_PROBLEM), *_time_rules(topic), pl.lit(_broken_rules(topic, typed.drop(_PROBLEM)))]
+    rules = [pl.col(_PROBLEM), *_time_rules(topic), pl.lit(_broken_rules(topic.contract, typed.drop(_PROBLEM)))]
     reason = typed.select(pl.concat_str(rules, separator="; ", ignore_nulls=True).alias("reason"))["reason"]
     good = typed.drop(_PROBLEM)
     rejected = []
@@ -60,21 +61,15 @@ def _typed(topic: Topic, application: str, messages: Messages) -> pl.DataFrame:
     renames = {k: v for k, v in topic.renames.items() if k in messages.rows.columns}
     rows = messages.rows.drop(set(renames.values()) - set(renames), strict=False).rename(renames)
     rows = rows.with_columns(source=pl.lit(application))
-    carried = topic.carried
-    absent = [name for name in carried if name not in rows.columns]
-    unsaid = [name for name in (*absent, ARRIVED, SCHEMA_VERSION) if name not in rows.columns]
+    kinds = {name: schema[name] for name in [*topic.carried, ARRIVED]} | {SCHEMA_VERSION: pl.Int64()}
+    unsaid = [name for name in (*kinds, BROKER_TIME) if name not in rows.columns]
     rows = rows.with_columns(pl.lit(None, pl.String).alias(name) for name in unsaid)
-    if BROKER_TIME not in rows.columns:
-        rows = rows.with_columns(pl.lit(None, schema[ARRIVED]).alias(BROKER_TIME))
-    kinds = {name: schema[name] for name in [*carried, ARRIVED]} | {SCHEMA_VERSION: pl.Int64()}
-    typed = rows.with_columns(_cast(rows, n, kind).alias(n) for n, kind in kinds.items())
+    typed = rows.with_columns(
+        exactly(rows[name], kind) for name, kind in {**kinds, BROKER_TIME: schema[ARRIVED]}.items()
+    )
     columns = topic.contract.to_schema().columns
-    problems = [pl.lit(f"no column {name}") for name in absent if not columns[name].nullable]
-    problems += [
-        pl.when(rows[n].is_not_null() & typed[n].is_null()).then(pl.lit(f"{n}: not a {kind}"))
-        for n, kind in kinds.items()
-        if n not in absent and rows.schema[n] != kind
-    ]
+    problems = [pl.lit(f"no column {name}") for name in topic.carried if name in unsaid and not columns[name].nullable]
+    problems += [pl.lit(refused) for n, k in kinds.items() if (refused := _refused(rows[n], typed[n], k)) is not None]
     known = ", ".join(map(str, sorted(topic.schema_versions)))
     version = pl.col(SCHEMA_VERSION)
     problems.append(
@@ -92,10 +87,21 @@ def _typed(topic: Topic, application: str, messages: Messages) -> pl.DataFrame:
     )
 
 
+def _refused(offered: pl.Series, typed: pl.Series, kind: pl.DataType) -> pl.Series | None:
+    """Why a value that was offered is none of `kind`, row by row; None where all are."""
+    places = (offered.is_not_null() & typed.is_null()).arg_true()
+    if not len(places):
+        return None
+    said = pl.Series(refusals(offered.gather(places), kind))
+    return pl.Series([None], dtype=pl.String).new_from_index(0, len(offered)).scatter(places, said)
+
+
 def _beside(rows: pl.DataFrame) -> pl.DataFrame:
     names = {SCHEMA_VERSION: SCHEMA_VERSION, "broker_time": BROKER_TIME}
-    said = {new: pl.col(name) if name in rows.columns else pl.lit(None) for new, name in names.items()}
-    return rows.with_columns(what.cast(REJECTED[new]).alias(new) for new, what in said.items()).select(*names)
+    unsaid = pl.Series([None]).new_from_index(0, rows.height)
+    return pl.DataFrame(
+        {new: exactly(rows[old] if old in rows.columns else unsaid, REJECTED[new]) for new, old in names.items()}
+    )
 
 
 def _time_rules(topic: Topic) -> list[pl.Expr]:
@@ -115,71 +121,33 @@ def _texts(messages: list[Messages], bad: pl.Series) -> pl.Series:
         mine = bad.slice(start, part.rows.height)
         start += part.rows.height
         if part.raw is not None:
-            texts += [part.raw[i].decode(errors="replace") for i in mine.arg_true()]
+            texts += [text_of(part.raw[i]) for i in mine.arg_true()]
         elif (found := part.rows.drop(OFFSET).filter(mine)).width:
-            texts += found.select(pl.struct(pl.all()).struct.json_encode()).to_series().to_list()
+            texts += lines(found)
         else:
             texts += [None] * found.height
     return pl.Series("row", texts, pl.String)
 
 
-def _cast(rows: pl.DataFrame, name: str, kind: pl.DataType) -> pl.Expr:
-    """The column as `kind`; null where the value cannot be told exactly."""
-    column, there = pl.col(name), rows.schema[name]
-    if isinstance(kind, pl.Datetime):
-        if there == pl.String:
-            return within_calendar(pl.lit(_times(rows[name])), kind)
-        if isinstance(there, pl.Datetime):
-            utc = column.dt.convert_time_zone("UTC") if there.time_zone else column.dt.replace_time_zone("UTC")
-            return within_calendar(utc.dt.cast_time_unit("us"), kind)
-    if kind == pl.Date and there == pl.String:
-        return column.str.to_date("%Y-%m-%d", strict=False)
-    if isinstance(kind, pl.Decimal) and there != kind:  # no digit is rounded away
-        exact = column.cast(pl.Decimal(38, 18), strict=False)
-        return pl.when(exact == exact.round(kind.scale)).then(exact).cast(kind, strict=False)
-    if kind == pl.Boolean and there == pl.String:
-        return column.str.to_lowercase().replace_strict(
-            {"true": True, "1": True, "false": False, "0": False}, default=None
-        )
-    if kind == pl.Boolean and there.is_numeric():
-        return pl.when(column.is_in([0, 1])).then(column == 1)
-    if kind.is_integer() and there.is_float():
-        return pl.when(column == column.floor()).then(column).cast(kind, strict=False)
-    return column.cast(kind, strict=False)
+def _broken_rules(contract: Contract, rows: pl.DataFrame) -> pl.Series:
+    """The contract rules that each row breaks, in words; null where it keeps them all.
 
-
-def _times(text: pl.Series) -> pl.Series:
-    """ISO 8601 as UTC. A column is read in the form of its first value, which is quick, the odd value by itself."""
-    first = str(text.drop_nulls().head(1).to_list()[0]) if text.null_count() < len(text) else ""
-    form = re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{3}|\.\d{6})?(Z|\+00:00)?", first)
-    times = pl.Series(text.name, [None], pl.Datetime("us", "UTC")).new_from_index(0, len(text))
-    if form:
-        written = f"%Y-%m-%dT%H:%M:%S{f'.%{len(form[1]) - 1}f' if form[1] else ''}{form[2] or ''}"
-        times = text.str.to_datetime(written, time_unit="us", time_zone="UTC", strict=False)
-    odd = (times.is_null() & text.is_not_null()).arg_true()
-    if odd.len():
-        by_itself = text.gather(odd).to_frame("text").select(_time(pl.col("text"))).to_series()
-        times = times.scatter(odd, by_itself)
-    return times
-
-
-def _time(text: pl.Expr) -> pl.Expr:
-    """ISO 8601 as UTC: a date, or a date and time, with or without seconds, fraction and offset, row by row."""
-    text = text.str.strip_chars().str.replace(" ", "T", literal=True).str.replace("Z$", "+00:00")
-    zoned = pl.when(text.str.contains(r"[+-]\d\d:?\d\d$")).then(text).otherwise(text + "+00:00")
-    formats = ("%Y-%m-%dT%H:%M:%S%.f%z", "%Y-%m-%dT%H:%M%z")
-    times = [zoned.str.to_datetime(f, time_unit="us", time_zone="UTC", strict=False) for f in formats]
-    return pl.coalesce(*times, text.str.to_date("%Y-%m-%d", strict=False).cast(pl.Datetime("us", "UTC")))
-
-
-def _broken_rules(topic: Topic, typed: pl.DataFrame) -> pl.Series:
-    """The contract rules that each row breaks, in words; null where it keeps them all."""
+    A rule that judges rows as a whole, or fails instead of judging them, is asked again by halves, so that it costs
+    only the rows that it is about.
+    """
+    whole: str | None = None
     try:
-        topic.contract.validate(typed, lazy=True)
+        contract.validate(rows, lazy=True)
     except SchemaErrors as error:
-        by_row = (
-            reasons(error).drop_nulls("index").group_by("index").agg(pl.col("reason").unique().sort().str.join("; "))
-        )
-        numbered = typed.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("index"))
-        return numbered.join(by_row, on="index", how="left", maintain_order="left")["reason"]
-    return pl.Series("reason", [None] * typed.height, dtype=pl.String)
+        found = reasons(error)
+        if found["index"].null_count() == 0:
+            by_row = found.group_by("index").agg(pl.col("reason").unique().sort().str.join("; "))
+            numbered = rows.select(pl.int_range(pl.len(), dtype=pl.UInt32).alias("index"))
+            return numbered.join(by_row, on="index", how="left", maintain_order="left")["reason"]
+        whole = "; ".join(found["reason"].unique().sort())
+    except (Exception, pl.exceptions.PanicException) as error:  # whatever it is, it is not the other messages' fault
+        whole = f"cannot be judged: {type(error).__name__}"
+    if whole is None or rows.height <= 1:
+        return pl.Series("reason", [whole] * rows.height, dtype=pl.String)
+    half = rows.height // 2
+    return pl.concat([_broken_rules(contract, part) for part in (rows.head(half), rows.tail(-half))])

@@ -9,12 +9,17 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
+from typing import Any
 
 import polars as pl
+
+from convergence.arrivals.evidence import KEY, refusals, text_of
 
 OFFSET = "offset"
 BROKEN = pl.Schema({OFFSET: pl.Int64(), "reason": pl.String(), "row": pl.String()})
 
+_DOUBLE_DIGITS = 15  # of a number, that a float always keeps
+_TEXTS = (pl.String, pl.Binary, pl.Categorical, pl.Enum)
 _CHUNK = 16_384  # messages read at once: a message that cannot be read is searched for among these
 
 
@@ -50,11 +55,14 @@ def decode_json(
         frames = [frame.cast(pl.String) for frame in frames]
     rows = pl.concat(frames) if frames else pl.DataFrame(schema=typed)
     readable = [flag for _, flags in found for flag in flags]
-    if all(readable):
-        return Messages(rows.with_columns(at), pl.DataFrame(schema=BROKEN), values)  # pyright: ignore[reportArgumentType]
     flags = pl.Series(readable, dtype=pl.Boolean)
     raw = list(compress(values, readable))
-    return Messages(rows.with_columns(at.filter(flags)), _broken(values, readable, at.filter(~flags)), raw)  # pyright: ignore[reportArgumentType]
+    rows = rows.with_columns(at.filter(flags), *_digits(rows, raw, columns))
+    broken = _broken(values, readable, at.filter(~flags))
+    if (nested := _nested(rows, raw, columns)).height:
+        apart = ~rows[OFFSET].is_in(nested[OFFSET].implode())
+        rows, raw, broken = rows.filter(apart), list(compress(raw, apart)), pl.concat([broken, nested]).sort(OFFSET)
+    return Messages(rows, broken, raw)  # pyright: ignore[reportArgumentType]
 
 
 CODECS: Mapping[str, Codec] = {"json": decode_json}
@@ -102,17 +110,51 @@ def _frame(values: Sequence[bytes | None], typed: pl.Schema) -> pl.DataFrame | N
             frame = pl.read_ndjson(joined, schema=schema)
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
             continue
+        if schema is typed and any(_too_large(frame[name]) for name, kind in typed.items() if kind.is_float()):
+            continue  # whether such an integer is a float can be told from its text only
         if frame.height == len(values):  # else one of them is blank
             return frame
     return None
 
 
-def _text(value: bytes) -> str:
-    """The message as it came; what is no text is told in hex, for a text like it could be taken for a message."""
+def _too_large(floats: pl.Series) -> bool:
+    """Whether one of them may have been an integer with more digits than a float has."""
+    return bool((floats.abs() >= 2**53).any())
+
+
+def _digits(rows: pl.DataFrame, raw: Sequence[bytes | None], columns: Mapping[str, pl.DataType]) -> list[pl.Series]:
+    """Columns of exact numbers that were read as text, in their own digits: Polars reads a point as a float."""
+    found = []
+    for name, kind in columns.items():
+        if rows.schema[name] == pl.String and (kind.is_integer() or kind.is_decimal()):
+            least = 0 if kind.is_decimal() else _DOUBLE_DIGITS
+            places = (rows[name].str.len_bytes() > least).fill_null(False).arg_true()
+            said = [_field(raw[i], name) for i in places]
+            told = [v if isinstance(v, str) else t for v, t in zip(said, rows[name].gather(places), strict=True)]
+            found.append(rows[name].scatter(places, pl.Series(told, dtype=pl.String)))
+    return found
+
+
+def _nested(rows: pl.DataFrame, raw: Sequence[bytes | None], columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """Messages with a list or an object where a text is wanted: it is none, though it can be written as one."""
+    found: dict[int, str] = {}
+    for name, kind in columns.items():
+        if kind.base_type() in _TEXTS:
+            for i in rows[name].str.contains(r"^[\[{]").fill_null(False).arg_true():
+                if not isinstance(_field(raw[i], name), str):
+                    found.setdefault(i, *refusals(rows[name].gather([i]), kind))
+    texts = [text_of(raw[i] or b"") for i in found]
+    return pl.DataFrame(
+        {OFFSET: [rows[OFFSET][i] for i in found], "reason": list(found.values()), "row": texts}, BROKEN
+    )
+
+
+def _field(value: bytes | None, name: str) -> Any:
+    """A field of a message as Python reads it, a number as it is written; None where Python cannot read it."""
     try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return f"no UTF-8, in hex: {value.hex()}"
+        return json.loads(value or b"", parse_float=str, parse_int=str).get(name)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _is_object(value: bytes | None) -> bool:
@@ -124,6 +166,7 @@ def _is_object(value: bytes | None) -> bool:
 
 def _broken(values: Sequence[bytes | None], kept: Sequence[bool], offsets: pl.Series) -> pl.DataFrame:
     left = [value for value, is_kept in zip(values, kept, strict=True) if not is_kept]
-    reasons = ["no value (tombstone)" if value is None else "not a JSON object" for value in left]
-    texts = [None if value is None else _text(value) for value in left]
+    keys = [value is None or value.startswith(KEY.encode()) for value in left]
+    reasons = ["no value (tombstone)" if alone else "not a JSON object" for alone in keys]
+    texts = [None if value is None else text_of(value) for value in left]
     return pl.DataFrame({OFFSET: offsets, "reason": reasons, "row": texts}, schema=BROKEN)

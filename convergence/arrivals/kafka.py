@@ -237,6 +237,7 @@ class _Reader:
             messages = [m for m in messages if _offset(m) < end]
         held.values += [m.value() for m in messages]
         held.offsets += [_offset(m) for m in messages]
+        held.keys |= {_offset(m): key for m in messages if m.value() is None and (key := m.key()) is not None}
         held.headers += [headers_of(m) for m in messages]
         if self.topic.assumed_lateness is None:
             held.timestamps += [m.timestamp() for m in messages]

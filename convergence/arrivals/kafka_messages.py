@@ -1,12 +1,14 @@
 """The messages of one Kafka partition: taken apart as they are read, decoded by whoever lands them."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, Message
 
 from convergence.arrivals.codecs import CODECS, OFFSET, Messages
+from convergence.arrivals.evidence import KEY, text_of
 from convergence.arrivals.topics import BROKER_TIME, ORIGIN, SCHEMA_VERSION, Topic, with_beside
 from convergence.errors import ArrivalError
 
@@ -20,13 +22,14 @@ class Held:
 
     values: list[Any] = field(default_factory=list)
     offsets: list[int] = field(default_factory=list)
+    keys: dict[int, bytes] = field(default_factory=dict)  # of messages without a value, by offset
     headers: list[Any] = field(default_factory=list)
     timestamps: list[tuple[int, int]] = field(default_factory=list)  # only where the broker's time counts
 
 
 def decode(topic: Topic, held: Held) -> Messages:
     """The messages, with the schema version of their headers and, where it counts, the broker's time."""
-    decoded = CODECS[topic.codec](held.values, held.offsets, topic.columns)
+    decoded = _with_keys(CODECS[topic.codec](held.values, held.offsets, topic.columns), held.keys)
     said: dict[str, Any] = {}
     if any(held.headers):
         said[SCHEMA_VERSION] = [_version(headers) for headers in held.headers]
@@ -38,6 +41,14 @@ def decode(topic: Topic, held: Held) -> Messages:
             )
         said[BROKER_TIME] = pl.Series([at * 1000 for _, at in held.timestamps], dtype=_UTC)
     return with_beside(decoded, pl.DataFrame({OFFSET: held.offsets, **said})) if said else decoded
+
+
+def _with_keys(messages: Messages, keys: Mapping[int, bytes]) -> Messages:
+    """The messages, those without a value with their key, by offset, which is all that they say."""
+    told = [
+        f"{KEY}{text_of(keys[at])}" if at in keys else row for at, row in messages.broken.select(OFFSET, "row").rows()
+    ]
+    return replace(messages, broken=messages.broken.with_columns(pl.Series("row", told, pl.String)))
 
 
 def origin(headers: list[Any]) -> str:
@@ -57,4 +68,4 @@ def headers_of(message: Message) -> Any:
 
 def _version(headers: Any) -> str | None:
     value = dict(headers or ()).get(SCHEMA_VERSION)
-    return None if value is None else value.decode(errors="replace")
+    return None if value is None else text_of(value)

@@ -14,7 +14,8 @@ def rejected() -> None:
 @rejected.command("list")
 @click.argument("topic")
 def list_(topic: str) -> None:
-    """Count the messages of TOPIC that wait, by reason."""
+    """Count the messages of TOPIC that wait, by reason, without the values that their rows name."""
+    from convergence.arrivals.evidence import without_values
     from convergence.arrivals.lander import Lander
     from convergence.arrivals.rejected import Rejected
     from convergence.cli import lake, topic_named
@@ -22,7 +23,8 @@ def list_(topic: str) -> None:
 
     wanted, here = topic_named(topic), lake()
     waiting = Rejected(here).waiting(wanted, Lander(here, wanted, Provenance("list", "")).landed)
-    for reason, count in waiting["reason"].value_counts().sort(["count", "reason"], descending=[True, False]).rows():
+    causes = without_values(waiting["reason"])
+    for reason, count in causes.value_counts().sort(["count", "reason"], descending=[True, False]).rows():
         click.echo(f"{count:>10,}  {reason}")
     click.echo(f"{topic}: {waiting.height:,} rejected messages wait")
     if waiting.height:

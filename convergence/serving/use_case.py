@@ -2,10 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel
+from pydantic import AwareDatetime, BaseModel, BeforeValidator
 
+from convergence.arrivals.times import FORMS, instant
 from convergence.features.online_updates import OnlineFeatures
+
+
+def _time(given: Any) -> Any:
+    if given is None or isinstance(given, datetime):
+        return given
+    if not isinstance(given, str) or (found := instant(given)) is None:
+        raise ValueError(f"no time: {FORMS}")
+    return found
+
+
+RequestTime = Annotated[AwareDatetime, BeforeValidator(_time)]  # by landing's rule
 
 
 @dataclass(frozen=True)

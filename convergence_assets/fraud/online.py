@@ -9,7 +9,7 @@ from typing import Annotated, Any, Self
 import dagster as dg
 import pandera.polars as pa
 import polars as pl
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from convergence.features.online import OnlineView
 from convergence.features.online_store import OnlineStore
@@ -17,7 +17,7 @@ from convergence.features.online_updates import OnlineFeatures, fill
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.lake.tables import Lake
 from convergence.serving.parity import ParityBroken, differences, served_lines
-from convergence.serving.use_case import ServedModel, ServedUseCase
+from convergence.serving.use_case import RequestTime, ServedModel, ServedUseCase
 from convergence_assets.fraud.arrivals import TOPIC
 from convergence_assets.fraud.contracts import KnownLabel, Time, Transaction
 from convergence_assets.fraud.feature_views import DESCRIPTIONS, TRANSACTION_FEATURES
@@ -52,11 +52,11 @@ class TransactionToScore(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     transaction_id: _Id = Field(description="Business key", examples=[1_754_155])
-    event_time: AwareDatetime = Field(description="When it happened", examples=["2018-08-31T12:00:00Z"])
+    event_time: RequestTime = Field(description="When it happened", examples=["2018-08-31T12:00:00Z"])
     customer_id: _Id = Field(description="Card holder", examples=[596])
     terminal_id: _Id = Field(description="Where the card is used", examples=[3156])
     amount: _Amount = Field(description="EUR", examples=[57.16])
-    arrived_at: AwareDatetime | None = Field(
+    arrived_at: RequestTime | None = Field(
         None, description="When it became known to the platform; default: now", examples=["2018-08-31T12:00:01Z"]
     )
 

@@ -2,11 +2,12 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pandera.polars as pa
 import polars as pl
 import pytest
 
 from convergence.arrivals.acceptance import REJECTED, sort_out
-from convergence.arrivals.codecs import CODECS, Messages
+from convergence.arrivals.codecs import BROKEN, CODECS, Messages
 from convergence.arrivals.topics import BROKER_TIME, SCHEMA_VERSION, with_beside
 from tests.convergence.arrivals.landing import NOON, TOPIC, Message, message, topic_with
 from tests.convergence.arrivals.logs import value_of
@@ -76,3 +77,34 @@ def test_what_was_said_beside_a_rejected_message_is_kept_readable_or_not() -> No
 def test_a_batch_without_any_message_is_sorted_into_nothing() -> None:
     result = sort_out(TOPIC, {"x": read()})
     assert (result.accepted.height, result.late.height, result.rejected.height) == (0, 0, 0)
+
+
+def test_a_rule_that_fails_instead_of_judging_costs_the_rows_it_fails_on() -> None:
+    class Fragile(TOPIC.contract):
+        @pa.dataframe_check
+        @classmethod
+        def says_its_note(cls, data: pa.PolarsData) -> pl.LazyFrame:
+            return data.lazyframe.select(pl.col("note").str.to_integer(strict=True) > 0)
+
+    values = [message(1, note="1"), message(2, note="x"), message(3, note="3"), message(4, note="-1")]
+    result = sort_out(topic_with(contract=Fragile), {"x": read(*values), "y": read(message(5, note="5", amount=-1))})
+    assert result.accepted["payment_id"].to_list() == [1, 3]
+    assert [bool(why) for why in result.rejected["reason"]] == [True] * 3
+    assert result.rejected.select("source", "offset").rows() == [("x", 1), ("x", 3), ("y", 0)]
+
+
+def test_a_schema_version_of_any_type_is_judged_and_kept() -> None:
+    versions = {"bytes": b"1", "list": [1], "float": 1.0, "not text": b"\xff"}
+    files = {
+        name: Messages(
+            pl.DataFrame([message(1) | {"schema_version": version}]).with_columns(offset=pl.lit(0, pl.Int64)),
+            pl.DataFrame(schema=BROKEN),
+        )
+        for name, version in versions.items()
+    }
+    result = sort_out(TOPIC, files)
+    assert result.accepted["source"].to_list() == ["bytes", "float"]
+    assert result.rejected["reason"].to_list() == [
+        'schema_version: not a Int64: List(Int64) "[1]"',
+        'schema_version: not a Int64: Binary "{\\"no UTF-8, escaped\\": \\"\\\\\\\\xff\\"}"',
+    ]

@@ -11,7 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convergence.arrivals import codecs
-from convergence.arrivals.acceptance import _cast
+from convergence.arrivals.casting import exactly
 from convergence.arrivals.codecs import Messages, decode_json
 
 COLUMNS: dict[str, pl.DataType] = {
@@ -35,7 +35,7 @@ def decoded(values: Sequence[bytes | None]) -> Messages:
 def judged(messages: Messages) -> dict[int, Fields]:
     """What the lander sees of each message, by offset: whether a value is there, and what it is in its type."""
     rows = messages.rows
-    typed = rows.select(_cast(rows, name, kind) for name, kind in COLUMNS.items())
+    typed = rows.select(exactly(rows[name], kind) for name, kind in COLUMNS.items())
     there = rows.select(pl.col(COLUMNS).is_not_null())
     return {
         at: tuple((has, repr(value)) for has, value in zip(*both, strict=True))
@@ -198,7 +198,6 @@ def test_a_message_is_what_it_is_alone(batch: list[bytes | None], chunk: int) ->
         ("2", "flag", None),
         ('"TRUE"', "flag", True),
         ("12", "note", "12"),
-        ("[1]", "note", "[1]"),
         ('"\\u00fc \\ud83d\\ude00"', "note", "ü 😀"),
     ],
 )
@@ -215,7 +214,7 @@ def test_floats_are_read_to_the_last_bit(at: float | None) -> None:
     floats = [draw.random() * 10.0 ** draw.randint(-300, 300) for _ in range(1000)]
     odd_one = [] if at is None else [dumped(amount=str(at))]
     rows = decoded([dumped(amount=value) for value in floats] + odd_one).rows
-    assert rows.select(_cast(rows, "amount", pl.Float64()))["amount"].to_list()[:1000] == floats
+    assert exactly(rows["amount"], pl.Float64()).to_list()[:1000] == floats
 
 
 def test_only_the_part_with_a_broken_message_is_read_again(monkeypatch: pytest.MonkeyPatch) -> None:

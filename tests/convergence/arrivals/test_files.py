@@ -13,8 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convergence.arrivals.acceptance import _time
-from convergence.arrivals.codecs import Messages, within_calendar
+from convergence.arrivals.codecs import Messages
 from convergence.arrivals.files import decode
 
 Row = dict[str, Any]
@@ -212,13 +211,6 @@ def test_no_damage_to_a_file_raises_and_offsets_stay_apart(
     offsets = [*messages.rows["offset"], *messages.broken["offset"]]
     assert len(set(offsets)) == len(offsets)
     assert None not in offsets
-
-
-@pytest.mark.parametrize("year", ["0000", "-0500", "+20000"])
-def test_a_year_that_no_calendar_has_is_no_time(year: str) -> None:
-    text = pl.DataFrame({"time": [f"{year}-01-01T00:00:00", "2024-01-01T00:00:00"]})
-    parsed = text.select(within_calendar(_time(pl.col("time")), pl.Datetime("us", "UTC")))["time"]
-    assert [t and t.year for t in parsed] == [None, 2024]
 
 
 def test_parquet_dates_beyond_the_calendar_cost_their_value_and_no_more(tmp_path: Path) -> None:

@@ -151,13 +151,25 @@ def test_a_header_of_one_message_does_not_hide_what_another_says_in_its_value(ka
     assert ids(lake) == [1]
 
 
-@pytest.mark.parametrize("header", [b"two", b"\xff", b""])
-def test_a_header_that_is_no_number_is_rejected(kafka: KafkaBroker, lake: Lake, header: bytes) -> None:
+@pytest.mark.parametrize(("header", "kept"), [(b"two", "two"), (b"\xff", "no UTF-8, in hex: ff"), (b"", "")])
+def test_a_header_that_is_no_number_is_rejected_and_kept(
+    kafka: KafkaBroker, lake: Lake, header: bytes, kept: str
+) -> None:
     topic = new_topic(kafka)
     produce(kafka, topic, [message(1), message(2)], headers=[{"schema_version": header}, {"trace": b"\xff"}])
     landed_from(kafka, lake, topic)
     assert ids(lake) == [2]
-    assert rows(lake, REJECTED)["reason"].to_list() == ["schema_version: not a Int64"]
+    assert rows(lake, REJECTED).select("reason", "schema_version").rows() == [
+        (f'schema_version: not a Int64: "{kept}"', kept)
+    ]
+
+
+def test_of_a_message_without_a_value_the_key_is_kept(kafka: KafkaBroker, lake: Lake) -> None:
+    topic = new_topic(kafka)
+    produce(kafka, topic, [message(1), None, message(3)])
+    landed_from(kafka, lake, topic)
+    assert ids(lake) == [1, 3]
+    assert rows(lake, REJECTED).select("reason", "row").rows() == [("no value (tombstone)", "no value, of key: key 1")]
 
 
 def test_an_extra_field_is_left_out_and_a_missing_one_is_rejected(kafka: KafkaBroker, lake: Lake) -> None:

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from convergence.arrivals.acceptance import Sorted, sort_out
 from convergence.arrivals.codecs import BROKEN, Messages
+from convergence.arrivals.evidence import without_values
 from convergence.arrivals.lander import Landed, land
 from convergence.arrivals.topics import Arrived, NextOffset, Span, Topic
 from convergence.errors import ArrivalError, ConcurrentWrite
@@ -149,8 +150,10 @@ def test_a_rejected_message_is_kept_as_it_came(tmp_path: Path) -> None:
     assert json.loads(kept) == bad
 
 
-def test_a_reason_holds_no_value_of_the_message(tmp_path: Path) -> None:
-    assert "4711" not in reason(tmp_path, message(2, amount="4711-4711"))
+def test_a_reason_names_column_type_and_value_and_is_shown_without_the_value(tmp_path: Path) -> None:
+    said = reason(tmp_path, message(2, amount='4711-"4711'))
+    assert said == 'amount: not a Float64: "4711-\\"4711"; amount: not_nullable'
+    assert without_values(pl.Series([said])).item() == "amount: not a Float64: …; amount: not_nullable"
 
 
 @pytest.mark.parametrize(

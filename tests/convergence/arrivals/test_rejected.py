@@ -71,7 +71,7 @@ def test_what_fails_again_waits_once_with_its_new_reason(lake: Lake, tmp_path: P
     landed(lake, tmp_path)
     assert len(reasons(lake)) == 3
     assert tried(lake, FIXED).rejected == 2
-    assert reasons(lake, FIXED) == ["refunded: not a Boolean; refunded: not_nullable", "not a JSON object"]
+    assert reasons(lake, FIXED) == ['refunded: not a Boolean: "maybe"; refunded: not_nullable', "not a JSON object"]
     assert tried(lake, FIXED).rejected == 2
     assert len(reasons(lake, FIXED)) == 2
     assert (ids(lake), rows(lake, REJECTED).height) == ([1], 3 + 2 + 2)
@@ -136,19 +136,21 @@ def test_the_command_counts_by_reason_and_lands_after_a_fix(lake: Lake, tmp_path
     from convergence import cli
     from convergence.cli.rejected import rejected
 
-    drop(tmp_path, "a.jsonl", message(1, amount=-1), message(2, amount=-1), "{broken", message(3))
+    maybe = [message(n, refunded=f'may be; "{n}"') for n in (4, 5)]
+    drop(tmp_path, "a.jsonl", message(1, amount=-1), message(2, amount=-1), "{broken", message(3), *maybe)
     landed(lake, tmp_path)
     monkeypatch.setattr(cli, "lake", lambda: lake)
     monkeypatch.setattr(cli, "topic_named", lambda _: FIXED)
     monkeypatch.setattr("resources.environments.settings", lambda: Settings(home=tmp_path / "home"))
     said = CliRunner().invoke(rejected, ["list", TOPIC.name], catch_exceptions=False).output.splitlines()
-    assert [line.split(None, 1) for line in said[:2]] == [
+    assert [line.split(None, 1) for line in said[:3]] == [
         ["2", "amount: greater_than_or_equal_to(0)"],
+        ["2", "refunded: not a Boolean: …; refunded: not_nullable"],
         ["1", "not a JSON object"],
     ]
-    assert said[2] == "shop.payments: 3 rejected messages wait"
+    assert said[3] == "shop.payments: 5 rejected messages wait"
     said = CliRunner().invoke(rejected, ["replay", TOPIC.name], catch_exceptions=False).output
-    assert "3 rejected messages tried again: 2 landed, 0 late, 1 rejected again" in said
+    assert "5 rejected messages tried again: 2 landed, 0 late, 3 rejected again" in said
     assert ids(lake) == [1, 2, 3]
     import dagster as dg
 
