@@ -58,6 +58,8 @@ _LOOSE = re.compile(
     r"|\d{3,}"
 )
 
+_LITERAL = re.compile(r"'(?:[^']|'')*+(?:'|\Z)|(?<![\w\".])\d{3,}(?![\w\"])")
+
 _FRAME = re.compile(r'^\s*File "(?:[^"]*/)?([^"/]+)", line (\d+), in (\S+)', re.MULTILINE)
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Refused|Missing|Broken|Failure)): ", re.M)
 _LAST_LINES = 12
@@ -112,6 +114,11 @@ def without_values(text: str, known: Collection[str] = ()) -> str:
 def foreign(text: str, known: Collection[str] = ()) -> str:
     """The first lines of what a library says of an error, without secrets and without what may be a value."""
     return without_values(without_secrets(text), known)[:LONGEST]
+
+
+def without_literals(sql: str) -> str:
+    """A query without its texts and long numbers, which may be values of rows."""
+    return _LITERAL.sub(lambda found: f"'{MASK}'" if found[0].startswith("'") else MASK, sql)
 
 
 def told_by_child(said: str) -> str:
