@@ -171,7 +171,7 @@ def resources(here: Settings, *, in_clear: bool = False) -> dict[str, Any]:
     """The resources of every asset.
 
     Dagster stores what resources are made from and shows it: secrets are given by the names of their variables. Outside
-    of Dagster, which reads these, they are `in_clear`.
+    of Dagster, which reads these, they are `in_clear`; but for the keys of buckets, which remain names.
     """
 
     def secret(name: str) -> str | None:

@@ -66,6 +66,9 @@ def _types(field: Any) -> set[Any]:
 
 def test_every_secret_is_handed_over_by_the_name_of_its_variable() -> None:
     assert set(Settings.secret_names()) >= {"postgres", "redis", "mlflow_url", "otlp", "qdrant_key", "alert_webhook"}
+    made = resources(Settings(**dict.fromkeys(Settings.secret_names(), "http://me:Canary0123456789@host")))
+    named = {value.env_var_name for each in made.values() for _, value in each if isinstance(value, dg.EnvVar)}
+    assert named == {f"CONVERGENCE_{name.upper()}" for name in Settings.secret_names()}
 
 
 class Planted(NamedTuple):
