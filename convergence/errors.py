@@ -24,9 +24,17 @@ ConvergenceError
 └── SettingsError       the environment names something that is not there
 """
 
+from convergence.privacy.masking import without_secrets
+
 
 class ConvergenceError(Exception):
-    """Base of the platform's own errors; the command line prints its text and no traceback."""
+    """Base of the platform's own errors; the command line prints its text and no traceback.
+
+    Its text holds no secret, whatever it was made from: what a library says is often repeated in it.
+    """
+
+    def __str__(self) -> str:
+        return without_secrets(super().__str__())
 
 
 class LakeError(ConvergenceError):

@@ -5,7 +5,6 @@ warehouse holds in between can always be built again.
 """
 
 import hashlib
-import io
 import json
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from convergence.services.processes import one_at_a_time
 from convergence.warehouse.warehouse import Warehouse
 from resources.lake import failures
 from resources.snapshots import read_snapshot
-from resources.warehouse import POOL, PROJECT
+from resources.warehouse import POOL, PROJECT, ToldByDbt
 
 MANIFEST = PROJECT / "target" / "manifest.json"
 _PREPARED = MANIFEST.with_name("prepared.sha256")
@@ -80,7 +79,8 @@ def dbt_models(use_case: str, *, partitions_def: dg.PartitionsDefinition) -> dg.
         variables = json.dumps({"first_day": days[0], "last_day": days[-1]})
         with tempfile.TemporaryDirectory(prefix="convergence-dbt-") as target:
             arguments = ["build", "--vars", variables]
-            with context.resources.warehouse.dbt(arguments, context=context, target_path=Path(target)) as invocation:
+            dbt = context.resources.warehouse.dbt(arguments, context=context, target_path=Path(target))
+            with failures(), dbt as invocation:
                 yield from _quietly(invocation.stream(), context)
         with failures():
             warehouse.remember(models, read)
@@ -130,7 +130,7 @@ def _sources(manifest: Mapping[str, Any], use_case: str) -> list[str]:
 
 def _quietly(events: Iterable[Any], context: dg.AssetExecutionContext) -> Iterator[Any]:
     """The events, with what dagster-dbt prints meanwhile in the run's log instead."""
-    told, waiting = io.StringIO(), iter(events)
+    told, waiting = ToldByDbt(), iter(events)
     try:
         while True:
             with redirect_stdout(told):

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from convergence.errors import SettingsError
 from convergence.faults import arm
 from convergence.observability.logs import json_handler
+from convergence.privacy.masking import keep_secret, without_secrets
 from resources.alerts import Alerts
 from resources.arrivals import Sources
 from resources.encoders import Checkpoints
@@ -28,6 +29,14 @@ from resources.reports import Reports
 from resources.warehouse import WarehouseResource
 
 ROOT = Path(__file__).parents[1]
+
+
+_AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # read by name, where a store is a URL
+
+
+def _may_hold_a_secret() -> Any:
+    """A setting that is handed to Dagster by the name of its variable, and whose value is masked in what is told."""
+    return Field(default=None, repr=False, json_schema_extra={"secret": True})
 
 
 class Settings(BaseSettings):
@@ -46,20 +55,44 @@ class Settings(BaseSettings):
     image_encoder: str = "aligned"  # the packaged backbone, aligned on captions; or a CLIP or SigLIP checkpoint
     encoder_precision: Literal["int8", "fp32"] = "int8"  # of the encoders' graphs
     qdrant: str | None = None  # http://host:6333, a server that indexes are on and searched in; none: embedded
-    qdrant_key: SecretStr | None = None  # its API key
+    qdrant_key: SecretStr | None = _may_hold_a_secret()  # its API key
     kafka: str | None = None  # bootstrap servers of a Kafka cluster; none: drop folders only
-    redis: str | None = None  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
+    redis: str | None = (
+        _may_hold_a_secret()
+    )  # redis://host:6379/0, the online store; none: an embedded server in <home>/online
     warehouse: Literal["duckdb", "postgres"] = "duckdb"  # where dbt builds: <home>/warehouse, or the server below
-    postgres: SecretStr | None = None  # postgresql://user:password@host:5432/database, the warehouse and offline store
-    mlflow_url: str | None = None  # a tracking server instead of <home>/mlflow
+    # postgresql://user:password@host:5432/database, the warehouse and offline store
+    postgres: SecretStr | None = _may_hold_a_secret()
+    mlflow_url: str | None = _may_hold_a_secret()  # a tracking server instead of <home>/mlflow
     s3_endpoint: str | None = None  # an S3-compatible server; its keys are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY
-    otlp: str | None = None  # http://host:4318, a collector for spans; none: files in <home>/traces
+    otlp: str | None = _may_hold_a_secret()  # http://host:4318, a collector for spans; none: files in <home>/traces
     traced: float = Field(default=0.05, ge=0, le=1)  # share of a service's requests that leave spans and a log line
     log: Literal["files", "stderr"] = "files"  # where JSON lines go: to files in <home>/logs or to stderr
-    alert_webhook: str | None = None  # where a JSON object is posted for each failed check or run; none: files only
+    # where a JSON object is posted for each failed check or run; none: files only
+    alert_webhook: str | None = _may_hold_a_secret()
     alert_on: Literal["error", "warn"] = "error"  # warn: also for checks that only warn
     ui: str = "http://127.0.0.1:3000"  # Dagster's UI as people reach it: alerts link to runs
     fault: str | None = None  # POINT:PASS:ACTION of convergence.faults, for tests that break the platform on purpose
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _secrets_stand_where_they_are_masked(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, str) and info.field_name not in cls.secret_names() and without_secrets(value) != value:
+            raise ValueError("holds a password or key, and is shown and stored as it is: take it out")
+        return value
+
+    @classmethod
+    def secret_names(cls) -> list[str]:
+        """The settings that may hold a secret: as a whole, or in a URL."""
+        extras = ((name, field.json_schema_extra) for name, field in cls.model_fields.items())
+        return [name for name, extra in extras if isinstance(extra, dict) and extra.get("secret")]
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """Those of them that are set."""
+        held = {name: getattr(self, name) for name in self.secret_names()}
+        plain = {n: v.get_secret_value() if isinstance(v, SecretStr) else v for n, v in held.items()}
+        return {name: value for name, value in plain.items() if value}
 
     @property
     def lake_root(self) -> str:
@@ -99,6 +132,7 @@ def settings() -> Settings:
     except ValidationError as error:
         wrong = "; ".join(f"CONVERGENCE_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
         raise SettingsError(f"{wrong}; docs/settings.md lists what there is") from None
+    keep_secret([*here.secrets.values(), *(os.environ.get(name, "") for name in _AWS)])
     if here.fault:
         arm(here.fault)
     return here
@@ -133,14 +167,23 @@ def _s3_options(here: Settings) -> dict[str, Any]:
     return options
 
 
-def resources(here: Settings) -> dict[str, Any]:
-    """The resources of every asset."""
+def resources(here: Settings, *, in_clear: bool = False) -> dict[str, Any]:
+    """The resources of every asset.
+
+    Dagster stores what resources are made from and shows it: secrets are given by the names of their variables. Outside
+    of Dagster, which reads these, they are `in_clear`; but for the keys of buckets, which remain names.
+    """
+
+    def secret(name: str) -> str | None:
+        value = here.secrets.get(name)
+        return value if in_clear or value is None else dg.EnvVar(f"CONVERGENCE_{name.upper()}")
+
     return {
         "lake": LakeIOManager(
             root=here.lake_root,
             storage_options=storage_options(here),
             traces=str(here.home / "traces"),
-            collector=here.otlp,
+            collector=secret("otlp"),
             home=str(here.home),
         ),
         "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
@@ -148,11 +191,11 @@ def resources(here: Settings) -> dict[str, Any]:
             folder=str(here.data or ROOT.parent / "shared" / "data"),
             instead={"fraud/creditcard_10k.parquet": str(here.creditcard)} if here.creditcard else {},
         ),
-        "online": Online(url=here.redis, home=str(here.home)),
+        "online": Online(url=secret("redis"), home=str(here.home)),
         "warehouse": WarehouseResource(
             engine=here.warehouse,
             file=str(here.home / "warehouse" / "warehouse.duckdb"),
-            url=here.postgres.get_secret_value() if here.postgres else None,
+            url=secret("postgres"),
         ),
         "objects": ObjectStore(
             root=here.objects_root,
@@ -169,18 +212,17 @@ def resources(here: Settings) -> dict[str, Any]:
         "indexes": Indexes(
             home=str(here.home),
             server=here.qdrant,
-            key=dg.EnvVar("CONVERGENCE_QDRANT_KEY") if here.qdrant_key else None,
+            key=secret("qdrant_key"),
         ),
         "reports": Reports(home=str(here.home)),
         "alerts": Alerts(
             home=str(here.home),
-            # by name, because an address often holds a secret, and the UI shows what resources are made from
-            webhook=dg.EnvVar("CONVERGENCE_ALERT_WEBHOOK") if here.alert_webhook else None,
+            webhook=secret("alert_webhook"),
             warnings=here.alert_on == "warn",
             ui=here.ui,
         ),
         "experiments": Experiments(
-            tracking_uri=here.mlflow_url or f"sqlite:///{here.home}/mlflow/mlflow.db",
+            tracking_uri=secret("mlflow_url") or f"sqlite:///{here.home}/mlflow/mlflow.db",
             artifacts=f"{here.home}/mlflow/artifacts",
         ),
     }

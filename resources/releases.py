@@ -11,6 +11,7 @@ from convergence.lake.tables import Lake
 from convergence.models import kept, release_log
 from convergence.models.releasable import Releasable
 from convergence.models.releases import Release, current, publish
+from convergence.privacy.masking import without_secrets
 from convergence.versions.audit import AuditLog
 from resources.experiments import Experiments
 
@@ -89,7 +90,8 @@ class Releases:
                     f"own; or the record is left over: {again[:-1]} --force`"
                 )
         except (RedisError, OSError, ConvergenceError) as error:
-            untold.append(f"Redis, so servers look into the log themselves or keep what they have ({error}): {again}")
+            said = without_secrets(str(error))
+            untold.append(f"Redis, so servers look into the log themselves or keep what they have ({said}): {again}")
 
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -97,7 +99,7 @@ class Releases:
         try:
             self._catalogue(release)
         except (MlflowException, SQLAlchemyError, OSError, ConvergenceError) as error:
-            untold.append(f"MLflow ({error}): {again}")
+            untold.append(f"MLflow ({without_secrets(str(error))}): {again}")
         return Told(release, untold)
 
     def _catalogue(self, release: Release) -> None:

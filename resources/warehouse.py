@@ -1,5 +1,6 @@
 """The SQL warehouse as a resource, and dbt's command line on it."""
 
+import io
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -8,7 +9,8 @@ from typing import TYPE_CHECKING, Literal
 
 import dagster as dg
 
-from convergence.errors import SettingsError
+from convergence.errors import ServiceError, SettingsError
+from convergence.privacy.masking import foreign, without_secrets, without_values
 from convergence.warehouse.duckdb import DuckDB
 from convergence.warehouse.postgres import PostgreSQL
 from convergence.warehouse.warehouse import Warehouse
@@ -17,7 +19,16 @@ if TYPE_CHECKING:
     from dagster_dbt import DbtCliInvocation
 
 PROJECT = Path(__file__).parents[1] / "dbt"
+_PARSED = "Errors parsed from dbt logs:"  # what dagster-dbt writes before them
 POOL = "warehouse"  # steps that use it wait for each other: dagster.yaml gives every pool one slot
+
+
+class ToldByDbt(io.StringIO):
+    """What dagster-dbt prints, an event of dbt at a time, each masked: that of a failed model may quote a row."""
+
+    def write(self, text: str, /) -> int:
+        """Add what one event says."""
+        return super().write(without_values(without_secrets(text)))
 
 
 class WarehouseResource(dg.ConfigurableResource):
@@ -42,8 +53,9 @@ class WarehouseResource(dg.ConfigurableResource):
 
     @contextmanager
     def dbt(self, args: Sequence[str], **invocation: object) -> "Iterator[DbtCliInvocation]":
-        """A dbt command on this warehouse."""
+        """A dbt command on this warehouse. Raises ServiceError where it fails, with what dbt says, masked."""
         from dagster_dbt import DbtCliResource  # two seconds, which whoever only reads settings need not wait
+        from dagster_dbt.errors import DagsterDbtCliRuntimeError
 
         from resources.environments import environment_with
 
@@ -55,4 +67,8 @@ class WarehouseResource(dg.ConfigurableResource):
             global_config_flags=["--no-use-colors"],
         )
         with environment_with(self.plain.environment):  # dagster-dbt hands on this process's, and takes no other
-            yield cli.cli([*args], **invocation)  # pyright: ignore[reportArgumentType]
+            try:
+                yield cli.cli([*args], **invocation)  # pyright: ignore[reportArgumentType]
+            except DagsterDbtCliRuntimeError as error:  # the engine's error is in it, which may quote a row
+                said = (error.description or "").partition(_PARSED)[2].strip().split("\n\n")
+                raise ServiceError("\n".join(["dbt did not end well:", *map(foreign, said)])) from None

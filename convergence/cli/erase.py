@@ -147,7 +147,8 @@ def keepers_of(subject: "Subject") -> "Keepers":
     for engine in ("duckdb", "postgres"):  # also one that is not configured now, and was: dbt has left its tables there
         has_it = here.postgres if engine == "postgres" else (here.home / "warehouse" / "warehouse.duckdb").exists()
         if has_it or here.warehouse == engine == "postgres":
-            warehouse = resources(here.model_copy(update={"warehouse": engine}))["warehouse"].plain
+            one = here.model_copy(update={"warehouse": engine})
+            warehouse = resources(one, in_clear=True)["warehouse"].plain
             stores.append(WarehouseTables(warehouse, lambda: any(cleared.values())))
     if here.postgres:
         stores.append(OfflineTables(here.postgres.get_secret_value()))

@@ -175,7 +175,9 @@ def releases() -> "Releases":
     from resources.releases import Releases
 
     here = settings()
-    return Releases(lake(), lambda: connect(here.redis, here.home, timeout=2), resources(here)["experiments"])
+    return Releases(
+        lake(), lambda: connect(here.redis, here.home, timeout=2), resources(here, in_clear=True)["experiments"]
+    )
 
 
 def _newest(name: str) -> "Release":

@@ -18,6 +18,7 @@ from convergence.contracts.rules import EXTRA, MISSING, NOT_NULL, TYPE, UNIQUE, 
 from convergence.errors import ServiceError, SettingsError
 from convergence.lake.contracts import Contract, judge
 from convergence.lake.tables import WHOLE
+from convergence.privacy.masking import told_by_child
 
 PYTHON = Path(__file__).parents[2] / ".venv" / "companions" / "bin" / "python"
 
@@ -172,6 +173,6 @@ def _child(python: Path, *arguments: str | Path) -> Any:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise ServiceError(
-            f"Great Expectations could not {arguments[0]}, and ended with:\n{done.stderr[-2000:].strip()}"
+            f"Great Expectations could not {arguments[0]}, and ended with:\n{told_by_child(done.stderr)}"
         )
     return json.loads(done.stdout.splitlines()[-1])

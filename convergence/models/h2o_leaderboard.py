@@ -23,6 +23,7 @@ from convergence.errors import ServiceError, SettingsError
 from convergence.models import h2o_automl
 from convergence.models.automl import Entry
 from convergence.models.ensemble import Rows
+from convergence.privacy.masking import told_by_child
 from convergence.services.jars import java
 
 PYTHON = Path(__file__).parents[2] / ".venv" / "companions" / "bin" / "python"
@@ -125,7 +126,7 @@ def _run(command: list[str], home: Path, limit: float) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     if process.returncode:
-        raise ServiceError(f"H2O AutoML failed, and ended with:\n{complained[-2000:].strip()}")
+        raise ServiceError(f"H2O AutoML failed, and ended with:\n{told_by_child(complained)}")
 
 
 def _free_pair() -> int:

@@ -14,6 +14,7 @@ import polars as pl
 
 from convergence.errors import ConvergenceError, ServiceError, SettingsError
 from convergence.monitoring import evidently_page
+from convergence.privacy.masking import told_by_child
 
 SAMPLE = 50_000
 PYTHON = Path(__file__).parents[2] / ".venv" / "companions" / "bin" / "python"
@@ -71,5 +72,5 @@ def compare(
         command = ["env", "DO_NOT_TRACK=1", python, "-P", "-W", "ignore", evidently_page.__file__, *files, page, method]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise ServiceError(f"Evidently made no report of {page.name}, and ended with:\n{done.stderr[-2000:].strip()}")
+        raise ServiceError(f"Evidently made no report of {page.name}, and ended with:\n{told_by_child(done.stderr)}")
     return Compared(**json.loads(done.stdout.splitlines()[-1]))

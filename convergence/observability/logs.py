@@ -1,7 +1,7 @@
 """Log lines as JSON with the ids of what they are about.
 
 What goes in is the message and ids that are listed here. Of an error, the place and the kind: the text of one that is
-not ours may quote a row.
+not ours may quote a row. Secrets are masked in either.
 """
 
 import json
@@ -19,6 +19,7 @@ from typing import Any
 from convergence.errors import ConvergenceError
 from convergence.observability.context import current
 from convergence.observability.day_files import append
+from convergence.privacy.masking import foreign, without_secrets
 
 WAITING = 10_000  # lines in memory at most
 
@@ -35,16 +36,19 @@ class JsonLines(logging.Formatter):
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": run.get("orig_message") or record.getMessage(),
+            "message": without_secrets(run.get("orig_message") or record.getMessage()),
             **{name: run[name] for name in _OF_A_RUN if run.get(name)},
             **current(),
         }
         if record.exc_info and (error := record.exc_info[1]):
-            line["error"] = type(error).__name__ + (f": {error}" if isinstance(error, ConvergenceError) else "")
+            ours = isinstance(error, ConvergenceError)
+            line["error"] = type(error).__name__ + (f": {error}" if ours else "")
+            if not ours and str(error):  # the message may repeat its text
+                line["message"] = line["message"].replace(without_secrets(str(error)), foreign(str(error)))
             frames = traceback.walk_tb(error.__traceback__)  # modules, because files tell where somebody works
             line["stack"] = [f"{f.f_globals.get('__name__')}:{n} {f.f_code.co_name}" for f, n in frames]
         elif said := _why_a_step_failed(run.get("dagster_event")):
-            line["error"] = said
+            line["error"] = without_secrets(said)
         return json.dumps(line, ensure_ascii=False, default=str)
 
 

@@ -112,7 +112,9 @@ class PostgresServer:
                 self._keep_url(urlsplit(self.url).password or "")
             log_from = self.log.stat().st_size if self.log.exists() else 0
             listening = f"-p {self.port} -c listen_addresses=127.0.0.1 -c unix_socket_directories="
+            quiet = "-c log_min_messages=log"  # errors of statements quote rows, and are the client's to tell
             command = [str(binaries / "postgres"), *self._marker.split(" ", 1), *listening.split(" ")]
+            command += quiet.split(" ")
             self._process = spawn(command, folder=self.folder, log=self.log, user=user)
             self._wait_until_ready(timeout, log_from)
         return True

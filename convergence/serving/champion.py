@@ -17,6 +17,7 @@ import numpy.typing as npt
 from convergence.errors import ConvergenceError, ModelError
 from convergence.features.online_store import OnlineStoreError
 from convergence.models.releases import Release
+from convergence.privacy.masking import foreign
 from convergence.serving.canary import Canary
 
 log = logging.getLogger(__name__)
@@ -100,7 +101,7 @@ class Champion:
         except ConvergenceError as error:
             self._note(str(error))
         except Exception as error:  # whatever it is, requests are answered by what serves, and it is tried again
-            self._note(f"{type(error).__name__}: {error}", error)
+            self._note(f"{type(error).__name__}: {foreign(str(error))}", error)
 
     def _look(self) -> None:
         release = self._released()

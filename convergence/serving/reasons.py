@@ -14,6 +14,7 @@ from convergence.errors import ConvergenceError, ModelError
 from convergence.models.boosting import Trees
 from convergence.models.explanation import explain_values, top, worded
 from convergence.models.releases import Release
+from convergence.privacy.masking import foreign
 
 REASONS = 5  # of a row
 _MODELS = 3  # kept in memory: a champion, its challenger, and the one before
@@ -89,5 +90,7 @@ class Reasons:
             trees = None if text is None else Trees(text)
             _ = trees and trees.features  # read now, under the lock
         except Exception as error:  # the store's own errors too: the score can be had without reasons
-            raise NoReasons(f"the trees of {release.model_version} cannot be read: {error}") from error
+            ours = isinstance(error, ConvergenceError)
+            said = str(error) if ours else f"{type(error).__name__}: {foreign(str(error))}"
+            raise NoReasons(f"the trees of {release.model_version} cannot be read: {said}") from error
         return trees

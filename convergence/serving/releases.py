@@ -21,6 +21,7 @@ from convergence.models.kept import onnx, trees
 from convergence.models.release_log import end_canary, newest
 from convergence.models.releases import Release, current, publish
 from convergence.models.stored import Scorer, load
+from convergence.privacy.masking import foreign
 from convergence.serving.use_case import ServedModel
 from convergence.versions.audit import AuditLog
 
@@ -65,7 +66,7 @@ class ReleaseSource:
             try:
                 self._newest = newest(AuditLog(self.lake.store), self.served.name) or self._promoted()
             except Exception as error:  # whatever it is, what is known serves
-                self._say(f"the release log cannot be read ({type(error).__name__}: {error})")
+                self._say(f"the release log cannot be read ({type(error).__name__}: {foreign(str(error))})")
                 self._unread = error
             else:
                 self._unread = None

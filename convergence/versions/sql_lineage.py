@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from convergence.errors import ConvergenceError
+from convergence.privacy.masking import without_literals
 
 if TYPE_CHECKING:
+    from sqlglot.errors import SqlglotError
     from sqlglot.lineage import Node
 
 _PAINT = re.compile("\x1b\\[\\d*m")  # sqlglot underlines where it stopped
@@ -67,11 +69,20 @@ def query_columns(
             found[column] = tuple(dict.fromkeys(known))
         return found
     except SqlglotError as error:
-        said, text = _PAINT.sub("", str(error)), " ".join(sql.split())[:200]
         raise UnreadableQuery(
-            f"the columns of a query cannot be traced: {said}\nFound: {text}\n"
+            f"the columns of a query cannot be traced: {_why(error)}\n"
+            f"Found: {' '.join(without_literals(sql).split())[:200]}\n"
             "Next: name every column's table, or describe the tables that it reads"
-        ) from error
+        ) from None
+
+
+def _why(error: "SqlglotError") -> str:
+    """What sqlglot could not do and where; where it did not understand, it would quote the text, values included."""
+    from sqlglot.errors import ParseError, TokenError
+
+    if isinstance(error, ParseError) and error.errors:
+        return f"not understood at line {error.errors[0]['line']}, column {error.errors[0]['col']}"
+    return "a text or name is not closed" if isinstance(error, TokenError) else _PAINT.sub("", str(error))
 
 
 def _leaves(node: "Node") -> list[tuple[str, str]]:

@@ -17,6 +17,7 @@ import polars as pl
 from convergence.errors import ServiceError
 from convergence.lake.contracts import schema_of
 from convergence.lake.tables import Lake
+from convergence.privacy.masking import told_by_child
 from convergence_assets.governance.contracts import ChaosTrial
 from resources.lake import failures, lake_asset
 
@@ -81,7 +82,9 @@ def run_chaos(*, runs: int, seed: int, parallel: int) -> str:
                 raise
         made = report.read_text() if report.exists() else ""
     if len(made.splitlines()) != runs:
-        raise ServiceError(f"the proof made {len(made.splitlines())} of {runs} trials, then ended:\n{said[-2000:]}")
+        raise ServiceError(
+            f"the proof made {len(made.splitlines())} of {runs} trials, then ended:\n{told_by_child(said)}"
+        )
     return made
 
 

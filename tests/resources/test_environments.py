@@ -48,7 +48,8 @@ def test_logs_and_traces_lie_below_home_or_go_where_a_setting_says(tmp_path: Pat
     assert (resources(embedded)["lake"].traces, resources(embedded)["lake"].collector) == (f"{tmp_path}/traces", None)
     server = Settings(home=tmp_path, log="stderr", otlp="http://127.0.0.1:4318")
     assert server.log_folder is None
-    assert resources(server)["lake"].collector == "http://127.0.0.1:4318"
+    assert resources(server)["lake"].collector == dg.EnvVar("CONVERGENCE_OTLP")
+    assert resources(server, in_clear=True)["lake"].collector == "http://127.0.0.1:4318"
 
 
 @pytest.mark.parametrize(("name", "value"), [("CONVERGENCE_TRACED", "3"), ("CONVERGENCE_LOG", "syslog")])

@@ -63,3 +63,20 @@ def test_what_cannot_be_traced_is_refused_in_plain_text(sql: str) -> None:
         query_columns(sql, TABLES)
     assert sql in str(refused.value)
     assert "\x1b" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select id from churn.customers where Name = 'Zacharias ''Z'' Quintessenz' = ) x",
+        "select id, from 'Quintessenz' 7001002003",
+        "select 'Quintessenz",
+        "select nobody from churn.customers where Name = 'Quintessenz' and id = 7001002003",
+    ],
+)
+def test_a_query_that_cannot_be_traced_is_told_without_the_values_in_it(sql: str) -> None:
+    with pytest.raises(UnreadableQuery) as refused:
+        query_columns(sql, TABLES)
+    assert "Quintessenz" not in str(refused.value)
+    assert "7001002003" not in str(refused.value)
+    assert refused.value.__cause__ is None

@@ -188,7 +188,10 @@ def test_reconcile_asks_for_the_models_of_dbt_together_with_what_is_published(ho
     assert [key.path[-1] for key in request.asset_selection or ()] == [*MARTS, "accounts"]
 
 
-def test_accounts_come_out_of_postgresql_as_out_of_duckdb(copy: House, postgres: PostgresServer) -> None:
+def test_accounts_come_out_of_postgresql_as_out_of_duckdb(
+    copy: House, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONVERGENCE_POSTGRES", postgres.url)
     there = house_in(copy.settings.home, copy.instance, warehouse="postgres", postgres=postgres.url)
     before = states(copy.lake, ["churn/accounts"])["churn/accounts"]
     result = there.materialize(FIRST, LAST, *MARTS, "accounts")
