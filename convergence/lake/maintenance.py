@@ -13,7 +13,8 @@ from deltalake import PostCommitHookProperties, WriterProperties
 from deltalake.exceptions import CommitFailedError
 
 from convergence.errors import ConcurrentWrite, LakeError, TableMissing
-from convergence.lake.manifests import MANIFESTS, collect
+from convergence.lake import durable
+from convergence.lake.manifests import MANIFESTS, collect, log_of
 from convergence.lake.tables import NO_VALUES, WHOLE, Lake, rows_of
 
 WEEK = timedelta(days=7)
@@ -37,11 +38,16 @@ def compact(lake: Lake, table: str) -> int:
     try:
         if handle.metadata().configuration.items().isdisjoint(NO_VALUES.items()):  # a table of before this rule
             handle.alter.set_table_properties(NO_VALUES, post_commithook_properties=_KEEP_LOG)
+        before = set(handle.file_uris())
         done = handle.optimize.compact(post_commithook_properties=_KEEP_LOG, writer_properties=_READ_IN_PARALLEL)
     except CommitFailedError as error:
         raise ConcurrentWrite(f"{table} changed while it was compacted; nothing was changed. Run it again.") from error
     if done["numFilesRemoved"]:
+        if lake.folder(table):
+            for file in set(handle.file_uris()) - before:
+                durable.settle_below(Path(file).parent, Path(file))
         handle.create_checkpoint()  # else whoever opens the table reads the log entry of every small file once more
+        lake.acknowledge(table, handle.version())
     return done["numFilesRemoved"] - done["numFilesAdded"]
 
 
@@ -106,6 +112,7 @@ def rebuild_manifests(lake: Lake, tables: Iterable[str]) -> None:
     while True:
         base = lake.open(MANIFESTS)
         frame, read = collect(lake, dict.fromkeys(tables, -1))
+        read = dict.fromkeys((log_of(lake, table) for table in tables), 0) | read
         if base:
             places = [lake.location(table) for table in tables]
             others = rows_of(base).filter(~pl.col("table").is_in(places)).collect()

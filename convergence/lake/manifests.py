@@ -127,7 +127,7 @@ def record(lake: Lake, tables: Iterable[str]) -> None:
     fault("before_record")
     while True:
         base = lake.open(MANIFESTS)
-        known = {t: base.transaction_version(_log(lake, t)) if base else None for t in tables}
+        known = {t: base.transaction_version(log_of(lake, t)) if base else None for t in tables}
         frame, consumed = collect(lake, {t: -1 if last is None else last for t, last in known.items()})
         if frame.is_empty():
             return None
@@ -141,7 +141,7 @@ def collect(lake: Lake, after: Mapping[str, int]) -> tuple[pl.DataFrame, dict[st
     """The manifests in the tables' logs later than these versions, and up to where each log was read."""
     commits = {table: list(lake.commits(table, last)) for table, last in after.items()}
     rows = [row for table, entries in commits.items() for c in entries for row in _rows(lake.location(table), c)]
-    read = {_log(lake, table): entries[-1].version for table, entries in commits.items() if entries}
+    read = {log_of(lake, table): entries[-1].version for table, entries in commits.items() if entries}
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row"), read
 
 
@@ -206,7 +206,7 @@ def _digest_of(provenance: Provenance, key: str) -> str:
     )
 
 
-def _log(lake: Lake, table: str) -> str:
+def log_of(lake: Lake, table: str) -> str:
     """The application id under which a table's log is landed."""
     return f"log/{lake.location(table)}"
 
