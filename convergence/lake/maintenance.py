@@ -13,7 +13,7 @@ from deltalake import PostCommitHookProperties, WriterProperties
 from deltalake.exceptions import CommitFailedError
 
 from convergence.errors import ConcurrentWrite, LakeError, TableMissing
-from convergence.lake import durable
+from convergence.lake import checksums, durable
 from convergence.lake.manifests import MANIFESTS, collect, log_of
 from convergence.lake.tables import NO_VALUES, WHOLE, Lake, rows_of
 
@@ -44,8 +44,9 @@ def compact(lake: Lake, table: str) -> int:
         raise ConcurrentWrite(f"{table} changed while it was compacted; nothing was changed. Run it again.") from error
     if done["numFilesRemoved"]:
         if lake.folder(table):
-            for file in set(handle.file_uris()) - before:
-                durable.settle_below(Path(file).parent, Path(file))
+            for file in map(Path, set(handle.file_uris()) - before):
+                checksums.note(file)
+                durable.settle_below(file.parent, file)
         handle.create_checkpoint()  # else whoever opens the table reads the log entry of every small file once more
         lake.acknowledge(table, handle.version())
     return done["numFilesRemoved"] - done["numFilesAdded"]
@@ -72,6 +73,8 @@ def vacuum(lake: Lake, table: str, keep_versions: Iterable[int] = (), retention:
         )
     if files:
         handle.vacuum(hours, False, False, full=True, keep_versions=keep, post_commithook_properties=_KEEP_LOG)
+    if place := lake.folder(table):
+        checksums.forget_gone(place)
     return [*files, *_staged(lake, table, retention)]
 
 

@@ -67,7 +67,7 @@ def put_back(lake: Lake, table: str, partition: str, rows: pl.DataFrame, source:
     """
     base, state = lake.open(table), states(lake, [table])[table][partition]
     if content_hash(rows) != state.content_hash:
-        raise LakeError(f"{table}@{partition}: {source} gives other rows than are on record; nothing was changed")
+        raise LakeError(f"{source}: other rows than are on record; materialize {table} {partition} again".rstrip())
     former = next(c.manifest for c in lake.commits(table, state.version - 1) if c.version == state.version)
     first = {"version": state.version, "mode": former["mode"]}
     made = {

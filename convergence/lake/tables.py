@@ -247,10 +247,13 @@ class Lake:
         ]
         for path in sorted(entries):
             version = int(path[-25:-5])
-            for line in bytes(obstore.get(self.store, path).bytes()).splitlines():
-                if line.startswith(b'{"commitInfo"') and "manifest" in (info := json.loads(line)["commitInfo"]):
-                    at = datetime.fromtimestamp(info["timestamp"] / 1000).astimezone()
-                    yield Commit(version, at, json.loads(info["manifest"]))
+            try:
+                for line in bytes(obstore.get(self.store, path).bytes()).splitlines():
+                    if line.startswith(b'{"commitInfo"') and "manifest" in (info := json.loads(line)["commitInfo"]):
+                        at = datetime.fromtimestamp(info["timestamp"] / 1000).astimezone()
+                        yield Commit(version, at, json.loads(info["manifest"]))
+            except ValueError as error:
+                raise LakeError(f"{path} is damaged ({type(error).__name__}); `convergence verify {table}`") from error
 
     def acknowledge(self, table: str, version: int) -> None:
         """Wait until the commits up to `version` would outlive a power cut; from then on their loss is noticed."""

@@ -1,5 +1,6 @@
 """Whether what is stored is what was written: files, rows and the log, held against checksums and manifests."""
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -23,17 +24,15 @@ UNREADABLE = (OSError, BaseError, pl.exceptions.PolarsError, pl.exceptions.Panic
 
 
 class Damage(NamedTuple):
-    """Something that is not as it was written; `version`: of the table, in which it was."""
+    """Something that is not as it was written."""
 
     table: str
-    partition: str
-    version: int
+    partition: str | None  # None: it is about the table's log
+    version: int  # of the table, that wrote it
     what: str
 
     def __str__(self) -> str:
-        return " ".join(
-            (self.table + ("@" if self.partition else "") + self.partition, f"version {self.version}: {self.what}")
-        )
+        return f"{self.table}{f'@{self.partition}' if self.partition else ''} version {self.version}: {self.what}"
 
 
 @dataclass
@@ -42,6 +41,7 @@ class Verified:
 
     partitions: int = 0
     rows: int = 0
+    seconds: float = 0.0
     damages: list[Damage] = field(default_factory=list)
 
 
@@ -50,20 +50,22 @@ def verify(lake: Lake, table: str, partitions: Collection[str] | None = None) ->
 
     Raises LakeError for a partition that was never written.
     """
+    began = time.perf_counter()
     while True:
         try:
             handle = lake.open(table)
         except LakeError as error:
-            return Verified(damages=[Damage(table, WHOLE, -1, str(error))])
+            return Verified(damages=[Damage(table, None, 0, str(error))])
         if handle is None:
             raise TableMissing(f"{table} has never been written: there is nothing to verify")
-        found = Verified(damages=[Damage(table, WHOLE, *each) for each in _log(lake, table)])
+        found = Verified(damages=[Damage(table, None, *each) for each in _log(lake, table)])
         if table == MANIFESTS:
             found.damages += _manifests(lake, handle)
         else:
             found.damages += _lost(lake, table, handle.version())
             _partitions(lake, table, handle, partitions, found)
         if not found.damages or not _has_moved(lake, table, handle):
+            found.seconds = time.perf_counter() - began
             return found
 
 
@@ -103,7 +105,7 @@ def _partitions(lake: Lake, table: str, handle: DeltaTable, days: Collection[str
         what = (
             f"holds {rows.height:,} rows, its manifest {state.rows:,}"
             if rows.height != state.rows
-            else ("its rows are not those of its manifest")
+            else "its rows are not those of its manifest"
         )
         return rows.height, [Damage(table, key, version, f"{what}, {named}")]
 
@@ -129,7 +131,10 @@ def _manifests(lake: Lake, handle: DeltaTable) -> Iterator[Damage]:
         yield Damage(MANIFESTS, WHOLE, handle.version(), f"its rows cannot be read ({type(error).__name__})")
         return
     for place, version in known.items():
-        logged, _ = collect(lake, {names[place]: -1})
+        try:
+            logged, _ = collect(lake, {names[place]: -1})
+        except LakeError:
+            continue  # which is told of that table
         mine = (pl.col("table") == place) & (pl.col("version") <= (-1 if version is None else version))
         if content_hash(logged.filter(mine)) != content_hash(stored.filter(mine).select(logged.columns)):
             yield Damage(MANIFESTS, WHOLE, handle.version(), f"says of {place} what its log does not say")
@@ -151,7 +156,7 @@ def _lost(lake: Lake, table: str, version: int) -> Iterator[Damage]:
     base = lake.open(MANIFESTS)
     known = base.transaction_version(log_of(lake, table)) if base else None
     if known is not None and known > version:
-        yield Damage(table, WHOLE, version, f"version {known} is on record and its log ends before it")
+        yield Damage(table, None, version, f"version {known} is on record and its log ends before it")
 
 
 def file_damage(lake: Lake, table: str, file: DataFile) -> str | None:
