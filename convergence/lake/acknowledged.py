@@ -70,15 +70,17 @@ def newest(table: Path) -> Entry | None:
 def go_back(table: Path) -> int | None:
     """Set aside what is damaged at the end of a log, and forget what is lost; the version that it then ends with.
 
-    None, and nothing is changed, where entries before that are missing or none is whole.
+    None, and nothing is changed, where more than that is damaged.
     """
     there = {int(p.stem): p for p in (table / "_delta_log").glob("*.json") if p.stem.isdigit()}
     known = {entry.version: entry for entry in _lines(table) if isinstance(entry, Entry)}
     version = max(there, default=-1)
-    while version in there and not (is_whole(there[version]) and _is_as(there[version], known.get(version))):
+    while version in there and not (is_whole(there[version]) and _agree(there[version], known.get(version))):
         version -= 1
     if version < 0 or set(range(min(there), version + 1)) - there.keys():
         return None
+    if version in known and _sums(there[version])[1] != known[version].checksum:
+        return None  # it has its size and other bytes: what it said is not known
     for later in range(version + 1, max(there) + 1):
         set_aside(there[later])
     if (table / FILE).exists():
@@ -107,8 +109,9 @@ def loss(table: Path, version: int | None, known: Entry | None) -> str | None:
         missing = entry_of(table, version + 1)
         return f"log entry {missing.name} is missing, and version {known.version} was acknowledged"
     if known and known.version == version:
-        size = last.stat().st_size if last.exists() else 0
-        return None if size == known.size else _cut(last, f"it has {size} bytes and had {known.size}")
+        size, checksum = _sums(last) if last.exists() else (0, 0)
+        what = "its bytes are others" if size == known.size else f"it has {size} bytes and had {known.size}"
+        return None if checksum == known.checksum else _cut(last, what)
     return None if is_whole(last) else _cut(last, "its commit was not acknowledged")
 
 
@@ -128,7 +131,7 @@ def changed(table: Path) -> Iterator[tuple[int, str]]:
             yield known, f"line {known + 1} of {FILE} cannot be read"
         elif not (entry := entry_of(table, known.version)).exists():
             yield known.version, f"log entry {entry.name} is missing"
-        elif _sums(entry) != (known.size, known.checksum):
+        elif _sums(entry)[1] != known.checksum:
             yield known.version, f"log entry {entry.name} is not as it was acknowledged"
 
 
@@ -147,12 +150,9 @@ def is_whole(entry: Path) -> bool:
         return False
 
 
-def _is_as(entry: Path, known: Entry | None) -> bool:
-    """Whether an entry may be what was acknowledged: one of the two sums does, for the note may be what is damaged."""
-    if known is None:
-        return True
-    size, checksum = _sums(entry)
-    return size == known.size or checksum == known.checksum
+def _agree(entry: Path, known: Entry | None) -> bool:
+    """Whether one of an entry's sums is what was acknowledged: the other may be what is damaged."""
+    return known is None or any(a == b for a, b in zip(_sums(entry), (known.size, known.checksum), strict=True))
 
 
 def _sums(entry: Path) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from deltalake.exceptions import CommitFailedError
 
 from convergence.errors import ConcurrentWrite, LakeError, TableMissing
 from convergence.lake import checksums, durable
+from convergence.lake.data_files import data_files
 from convergence.lake.manifests import MANIFESTS, collect, log_of
 from convergence.lake.tables import NO_VALUES, WHOLE, Lake, rows_of
 
@@ -38,15 +39,15 @@ def compact(lake: Lake, table: str) -> int:
     try:
         if handle.metadata().configuration.items().isdisjoint(NO_VALUES.items()):  # a table of before this rule
             handle.alter.set_table_properties(NO_VALUES, post_commithook_properties=_KEEP_LOG)
-        before = set(handle.file_uris())
+        before = set(data_files(handle))
         done = handle.optimize.compact(post_commithook_properties=_KEEP_LOG, writer_properties=_READ_IN_PARALLEL)
     except CommitFailedError as error:
         raise ConcurrentWrite(f"{table} changed while it was compacted; nothing was changed. Run it again.") from error
     if done["numFilesRemoved"]:
-        if lake.folder(table):
-            for file in map(Path, set(handle.file_uris()) - before):
-                checksums.note(file)
-                durable.settle_below(file.parent, file)
+        if folder := lake.folder(table):
+            for file in set(data_files(handle)) - before:
+                durable.settle_below(folder, folder / file.path)
+                checksums.note(folder, file.path)
         handle.create_checkpoint()  # else whoever opens the table reads the log entry of every small file once more
         lake.acknowledge(table, handle.version())
     return done["numFilesRemoved"] - done["numFilesAdded"]

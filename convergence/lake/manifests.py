@@ -15,6 +15,7 @@ import polars as pl
 
 from convergence.errors import ConcurrentWrite, TableMissing
 from convergence.faults import fault
+from convergence.lake import acknowledged
 from convergence.lake.content_hash import add_hashes, content_hash
 from convergence.lake.generations import FIRST
 from convergence.lake.tables import Commit, Lake, rows_of
@@ -124,6 +125,8 @@ def build_manifest(
 def record(lake: Lake, tables: Iterable[str]) -> None:
     """Bring the manifests table up to date with the logs of these tables, each commit exactly once."""
     tables = list(tables)
+    for table in tables:
+        _refuse_loss(lake, table)
     fault("before_record")
     while True:
         base = lake.open(MANIFESTS)
@@ -204,6 +207,12 @@ def _digest_of(provenance: Provenance, key: str) -> str:
     return inputs_digest(
         {up: {k: hashes[up][k] for k in keys if k in hashes[up]} for up, keys in provenance.reads.get(key, {}).items()}
     )
+
+
+def _refuse_loss(lake: Lake, table: str) -> None:
+    """Raise LakeError where the newest commit is lost: who asks for states alone does not open the table."""
+    if (folder := lake.folder(table)) and (known := acknowledged.newest(folder)):
+        acknowledged.refuse_loss(table, folder, known.version, known)
 
 
 def log_of(lake: Lake, table: str) -> str:

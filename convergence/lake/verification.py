@@ -172,7 +172,7 @@ def file_damage(lake: Lake, table: str, file: DataFile) -> str | None:
     try:
         if (size := path.stat().st_size) != file.size:
             return f"file {file.path} has {size} bytes, its log entry says {file.size}"
-        return f"file {file.path} does not hold the bytes that were written" if is_changed(path) else None
+        return f"file {file.path} does not hold the bytes that were written" if is_changed(folder, file.path) else None
     except FileNotFoundError:
         return f"file {file.path} is missing"
     except OSError as error:

@@ -15,7 +15,7 @@ from convergence.errors import LakeError
 from convergence.lake import acknowledged, durable
 from convergence.lake.erasures import ask, certify
 from convergence.lake.maintenance import compact
-from convergence.lake.manifests import states
+from convergence.lake.manifests import manifest, states
 from convergence.lake.repair import go_back
 from convergence.lake.tables import Lake
 from convergence.lake.verification import verify
@@ -119,7 +119,7 @@ def test_by_setting_nobody_waits_and_a_lost_commit_is_still_missed(lake: Lake, d
         lake.open(TABLE)
 
 
-@pytest.mark.parametrize("harm", ["missing", "empty", "cut", "cut after a line", "zeros"])
+@pytest.mark.parametrize("harm", ["missing", "empty", "cut", "cut after a line", "zeros", "a flipped bit"])
 def test_a_lost_commit_is_refused_to_readers_and_writers(lake: Lake, harm: str):
     write(lake, rows(0, 1))
     write(lake, rows(0, 2))
@@ -128,11 +128,23 @@ def test_a_lost_commit_is_refused_to_readers_and_writers(lake: Lake, harm: str):
     if harm == "missing":
         entry.unlink()
     else:
-        left = {"empty": b"", "cut": content[:300], "cut after a line": content[: content.index(b"\n")]}
+        flipped = content.replace(b"Append", b"Appenc", 1)
+        left = {
+            "a flipped bit": flipped,
+            "empty": b"",
+            "cut": content[:300],
+            "cut after a line": content[: content.index(b"\n")],
+        }
         entry.write_bytes(left.get(harm, b"\0" * len(content)))
     before = contents(Path(lake.root))
 
-    for work in (lambda: lake.scan(TABLE), lambda: write(lake, rows(0, 3)), lambda: append(lake, rows(0, 3), offset=1)):
+    for work in (
+        lambda: lake.scan(TABLE),
+        lambda: write(lake, rows(0, 3)),
+        lambda: append(lake, rows(0, 3), offset=1),
+        lambda: states(lake, [TABLE]),
+        lambda: manifest(lake, TABLE, day(0)),
+    ):
         with pytest.raises(LakeError, match=rf"{entry.name} is .*`convergence repair {TABLE}`"):
             work()
     assert contents(Path(lake.root)) == before
@@ -208,13 +220,21 @@ def test_a_damaged_note_of_what_was_acknowledged_is_told_and_costs_no_commit(lak
     write(lake, rows(0, 1))
     write(lake, rows(0, 2))
     noted = Path(lake.uri(TABLE)) / acknowledged.FILE
-    for damage in (b"\xff" * 18, b"x", noted.read_bytes()[-18:].replace(b"0", b"1", 1)):
+    for damage in (b"\xff" * 18, b"x"):
         noted.write_bytes(noted.read_bytes()[: -len(damage)] + damage)
         with pytest.raises(LakeError, match=r"repair"):
             lake.open(TABLE)
         assert go_back(lake, TABLE) == (2, [], False)
         assert values(lake) == [2]
         assert verify(lake, TABLE).damages == []
+
+
+def test_an_entry_that_says_something_else_is_not_taken_for_what_was_acknowledged(lake: Lake):
+    write(lake, rows(0, 1))
+    entry = last_entry(lake)
+    entry.write_bytes(entry.read_bytes().replace(b"Append", b"Appenc", 1))
+    with pytest.raises(LakeError, match="restore its folder from a backup"):
+        go_back(lake, TABLE)
 
 
 def test_more_than_the_end_of_a_log_is_not_given_up(lake: Lake):
