@@ -13,6 +13,7 @@ from convergence.lake.durable import make_folder, settle_below
 
 _NAMED = re.compile(r"\.([0-9a-f]{8})\.parquet$")
 _NOTES = "_checksums"  # a folder that Delta's vacuum passes by
+_SUFFIX = ".crc32"
 _CHUNK = 1 << 20
 
 
@@ -23,7 +24,7 @@ def name_of(content: bytes | memoryview) -> str:
 
 def note(table: Path, path: str) -> None:
     """Note the checksum of a file below a table's folder whose name has none."""
-    noted = table / _NOTES / path
+    noted = _note_of(table, path)
     make_folder(noted.parent)
     noted.write_text(_checksum(table / path))
     settle_below(table, noted)
@@ -31,14 +32,14 @@ def note(table: Path, path: str) -> None:
 
 def forget_gone(table: Path) -> None:
     """Remove the notes about files that are gone."""
-    for noted in (table / _NOTES).rglob("*.parquet"):
-        if not (table / noted.relative_to(table / _NOTES)).exists():
+    for noted in (table / _NOTES).rglob(f"*{_SUFFIX}"):
+        if not (table / noted.relative_to(table / _NOTES).with_suffix("")).exists():
             noted.unlink()
 
 
 def is_changed(table: Path, path: str) -> bool:
     """Whether the bytes of a file are not those that were written; False where nobody has noted them."""
-    named, noted = _NAMED.search(path), table / _NOTES / path
+    named, noted = _NAMED.search(path), _note_of(table, path)
     if not named and not noted.exists():
         return False
     return _checksum(table / path) != (named[1] if named else noted.read_text())
@@ -50,3 +51,7 @@ def _checksum(file: Path) -> str:
         while chunk := opened.read(_CHUNK):
             checksum = zlib.crc32(chunk, checksum)
     return f"{checksum:08x}"
+
+
+def _note_of(table: Path, path: str) -> Path:
+    return table / _NOTES / f"{path}{_SUFFIX}"

@@ -25,11 +25,12 @@ def harm(house: House, table: str, partition: str) -> str:
     """Flip a bit in each file of a partition; the path of one."""
     handle = house.lake.open(table)
     assert handle
-    for file in map(Path, handle.file_uris([("event_date", "=", partition)])):
+    files = [Path(uri) for uri in handle.file_uris([("event_date", "=", partition)])]
+    for file in files:
         content = bytearray(file.read_bytes())
         content[len(content) // 2] ^= 4
         file.write_bytes(content)
-    return f"{file.parent.name}/{file.name}"
+    return f"{files[0].parent.name}/{files[0].name}"
 
 
 def test_a_lake_that_is_as_it_was_written_passes(house: House) -> None:

@@ -1,6 +1,7 @@
 """What is stored is what was written, or it is told by file and version; what is damaged comes back as it was."""
 
 import random
+from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -147,6 +148,15 @@ def test_a_damaged_partition_comes_back_from_the_files_of_before_they_were_merge
     assert (told["from"], told["version"], told["mode"]) == (f"version {version}", before.version, "append")
     append(lived_in, rows(0, 7), offset=9, table=table)
     assert values(lived_in, table=table) == sorted([*rows_before, 7])
+
+
+def test_what_was_noted_of_a_merged_file_goes_with_it(lived_in: Lake):
+    notes = Path(lived_in.uri("fraud/merged"), "_checksums")
+    append(lived_in, rows(0, 9), offset=9, table="fraud/merged")
+    compact(lived_in, "fraud/merged")
+    assert len(list(notes.rglob("*.crc32"))) == 2
+    vacuum(lived_in, "fraud/merged", retention=timedelta(0))
+    assert [note.name for note in notes.rglob("*.crc32")] == [f"{files(lived_in, 'fraud/merged')[0].name}.crc32"]
 
 
 def test_without_an_unharmed_version_nothing_is_put_back(lived_in: Lake):
