@@ -73,8 +73,9 @@ def refuse_damaged(lake: Lake, table: str, handle: DeltaTable, days: Sequence[st
     """Raise LakeError if a file of these days is not as it was written; a bucket sees to that itself."""
     if not lake.folder(table):
         return
+    wanted = None if days is None else set(days)
     for file in data_files(handle):
-        if (days is None or file.partition in days) and (what := file_damage(lake, table, file)):
+        if (wanted is None or file.partition in wanted) and (what := file_damage(lake, table, file)):
             named = f"{table}@{file.partition}" if file.partition else table
             raise LakeError(f"{named} version {handle.version()}: {what}; `convergence repair {named}` restores it")
 

@@ -4,12 +4,14 @@ import random
 from datetime import timedelta
 from pathlib import Path
 
+import obstore
 import polars as pl
 import pytest
 
 from convergence.errors import LakeError
 from convergence.lake import acknowledged
 from convergence.lake.content_hash import content_hash
+from convergence.lake.data_files import data_files
 from convergence.lake.maintenance import compact, vacuum
 from convergence.lake.manifests import MANIFESTS, build_manifest, manifest, record, states
 from convergence.lake.repair import go_back, put_back, remake_manifests, restore_from_former
@@ -104,6 +106,17 @@ def test_a_missing_and_a_shortened_file_are_told(lived_in: Lake):
     missing, short = verify(lived_in, TABLE).damages
     assert missing.what.endswith("is missing")
     assert "bytes, its log entry says" in short.what
+
+
+def test_in_a_bucket_too_what_is_missing_and_what_is_on_record_alone_is_told(any_lake: Lake):
+    write(any_lake, rows(0, 1), rows(1, 2))
+    assert (verify(any_lake, TABLE).damages, verify(any_lake, MANIFESTS).damages) == ([], [])
+    handle = any_lake.open(TABLE)
+    assert handle
+    gone, _ = data_files(handle)
+    obstore.delete(any_lake.store, f"{TABLE}/{gone.path}")
+    (damage,) = verify(any_lake, TABLE).damages
+    assert (damage.partition, damage.what) == (gone.partition, f"file {gone.path} is missing")
 
 
 def test_rows_exchanged_under_a_manifest_that_tells_of_others_are_found(lake: Lake):
