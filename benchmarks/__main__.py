@@ -15,6 +15,7 @@ from benchmarks.measure import Section, measured
 SECTIONS = (
     "backfill",
     "content_hash",
+    "stored",
     "code_location",
     "point_in_time",
     "windows",

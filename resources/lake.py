@@ -48,6 +48,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
     home: str | None = None  # where the key of the erasures lies; None: beside the lake's folder
     generations: dict[str, int] = {}  # tables to be read and written in another generation than counts now
     traces: str | None = None  # folder for the spans of runs; neither it nor a collector: none are made
+    check_reads: bool = True  # whether the files that a run reads are held against the checksums in their names
     collector: str | None = None  # address of one that takes OTLP over HTTP
 
     @cached_property
@@ -76,9 +77,8 @@ class LakeIOManager(dg.ConfigurableIOManager):
         """The partitions that the run reads: a `Snapshot` for lake assets, else a frame, lazy or not by annotation."""
         days = list(context.asset_partition_keys) if context.has_asset_partitions else None
         with failures():
-            snapshot = read_snapshot(
-                self.lake, table_of(context.asset_key), days, context.asset_partitions_def if days is not None else None
-            )
+            mine = context.asset_partitions_def if days is not None else None
+            snapshot = read_snapshot(self.lake, table_of(context.asset_key), days, mine, check=self.check_reads)
         wanted = context.dagster_type.typing_type
         if wanted is Snapshot:
             return snapshot

@@ -11,6 +11,7 @@ from convergence.errors import ConcurrentWrite, TableMissing
 from convergence.lake.erasures import newest
 from convergence.lake.manifests import InputRead, states
 from convergence.lake.tables import ERASURE, WHOLE, Lake, rows_of
+from convergence.lake.verification import refuse_damaged
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,23 @@ class Snapshot:
 
 
 def read_snapshot(
-    lake: Lake, table: str, days: Sequence[str] | None, partitions_def: dg.PartitionsDefinition | None = None
+    lake: Lake,
+    table: str,
+    days: Sequence[str] | None,
+    partitions_def: dg.PartitionsDefinition | None = None,
+    *,
+    check: bool = True,
 ) -> Snapshot:
-    """A table opened once: rows and content hashes belong to the same version. Raises TableMissing."""
+    """A table opened once: rows and content hashes belong to the same version.
+
+    Raises TableMissing, and with `check` LakeError where a file's bytes are not what was written.
+    """
     began = time.time_ns()
     handle = lake.open(table)
     if handle is None:
         raise TableMissing(f"{table} has never been written: materialize {table} first")
+    if check:
+        refuse_damaged(lake, table, handle, days)
     held = states(lake, [table], {table: handle.version()})[table]
     hashes = {k: held[k].content_hash for k in ([WHOLE] if days is None else days) if k in held}
     if days is None and WHOLE not in held:

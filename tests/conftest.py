@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from convergence.errors import ServiceError
+from convergence.lake.durable import wait_for_the_disk
 from convergence.lake.tables import Lake
 from convergence.observability import context
 from convergence.services.kafka import KafkaBroker, install_kafka
@@ -18,6 +19,9 @@ from resources.environments import Settings
 
 # XGBoost's threads wait for each other by spinning: on a busy machine a fit then takes five times as long.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# What outlives a power cut has tests of its own; the others need not wait for the disk.
+os.environ.setdefault("CONVERGENCE_DURABLE", "off")
+wait_for_the_disk(wait=False)
 
 
 @pytest.fixture(autouse=True)

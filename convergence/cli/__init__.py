@@ -26,11 +26,13 @@ from convergence.cli.plan import plan
 from convergence.cli.rebuild import with_rebuild
 from convergence.cli.rejected import rejected
 from convergence.cli.release import promote, release, rollback
+from convergence.cli.repair import repair
 from convergence.cli.replay import replay
 from convergence.cli.reproduce import reproduce
 from convergence.cli.search import search
 from convergence.cli.serve import serve
 from convergence.cli.services import services
+from convergence.cli.verify import verify
 from convergence.errors import ConvergenceError, SettingsError
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def cli(*, debug: bool) -> None:
 for command in (
     *(audit, catalog, chaos, contract, docs, erase, features, impact, index),
     *(land, lineage, now, plan, promote, rejected, release),
-    *(with_rebuild(replay), reproduce, rollback, search, serve, services),
+    *(repair, with_rebuild(replay), reproduce, rollback, search, serve, services, verify),
 ):
     cli.add_command(command)
 

@@ -3,6 +3,8 @@
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,20 +32,44 @@ def reproduce(what: str) -> None:
 
 def reproduced(what: str) -> bool:
     """Whether the same came out. Raises ConvergenceError where it cannot be tried."""
-    import dagster as dg
-
     from convergence.cli import lake
-    from convergence.cli.materialize import materializer
     from convergence.lake.manifests import states
-    from convergence.lake.tables import Lake
-    from convergence.models import release_log
-    from convergence.versions.reproduce import TOLERANCE, first_difference, recorded, restore, rows_at
-    from resources.environments import resources, settings
+    from convergence.versions.reproduce import TOLERANCE, first_difference, harmed, recorded, rows_at
 
     began, here = time.perf_counter(), lake()
-    node, partition, version = _target(here, what)
+    node, partition, version = target(here, what)
     wanted = recorded(here, node.table, partition, version)
     _say_code(wanted)
+    found = harmed(here, wanted)
+    if found:
+        for each in found:
+            click.echo(f"DAMAGED {each}")
+        click.echo(f"different: what is stored is not what its manifest says; `convergence repair {node.table}`")
+        return False
+    if found is None:
+        click.echo("  its rows were replaced and are gone: what comes out is compared with its manifest alone")
+    with made_again(here, node, partition, wanted) as scratch:
+        if scratch is None:
+            return False
+        made = states(scratch, [node.table])[node.table][partition]
+        if made.content_hash == wanted.content_hash:
+            click.echo(f"equal: {wanted.rows:,} rows, {wanted.content_hash}, in {time.perf_counter() - began:.1f} s")
+            return True
+        there = rows_at(here, wanted)
+        return _verdict(first_difference(there, rows_at(scratch, recorded(scratch, node.table, partition))), TOLERANCE)
+
+
+@contextmanager
+def made_again(here: "Lake", node: "Node", partition: str, wanted: "Recorded") -> "Iterator[Lake | None]":
+    """A lake of its own, in which the partition was made from what is on record; None: an input is no longer that."""
+    import dagster as dg
+
+    from convergence.cli.materialize import materializer
+    from convergence.lake.tables import Lake
+    from convergence.models import release_log
+    from convergence.versions.reproduce import restore
+    from resources.environments import resources, settings
+
     with tempfile.TemporaryDirectory(prefix="convergence-reproduce-") as home, dg.DagsterInstance.ephemeral() as own:
         # objects are named by their content: those that are there can be read, and no other can be put in their place
         elsewhere = {"home": Path(home), "objects_url": settings().objects_root}
@@ -57,17 +83,13 @@ def reproduced(what: str) -> bool:
                 f"  {each.table} version {each.version}: {each.partitions} partitions, {each.rows:,} rows: {said}"
             )
             if each.changed:
-                click.echo(f"different: {each.table} is no longer what {what} was made from")
-                return False
+                named = f"{wanted.table}@{partition}" if partition else wanted.table
+                click.echo(f"different: {each.table} is no longer what {named} was made from")
+                yield None
+                return
         tags = {"dagster/partition": partition} if partition else {}
         materializer(own, resources(apart))(node, tags, wanted.config)
-        made = states(scratch, [node.table])[node.table][partition]
-        if made.content_hash == wanted.content_hash:
-            click.echo(f"equal: {wanted.rows:,} rows, {wanted.content_hash}, in {time.perf_counter() - began:.1f} s")
-            return True
-        there = rows_at(here, wanted)
-        found = first_difference(there, rows_at(scratch, recorded(scratch, node.table, partition)))
-        return _verdict(found, TOLERANCE)
+        yield scratch
 
 
 def _verdict(found: "Difference | None", tolerance: float) -> bool:
@@ -86,7 +108,7 @@ def _say_code(wanted: "Recorded") -> None:
         click.echo(f"  {name}: {was[:16]}, as now" if was == now else f"  {name}: was {was}, is now {now}")
 
 
-def _target(here: "Lake", what: str) -> "tuple[Node, str, int | None]":
+def target(here: "Lake", what: str) -> "tuple[Node, str, int | None]":
     """The table, its partition and, for a model named by its version, the table's version that held it."""
     from convergence.lake.tables import WHOLE
     from convergence.versions.reproduce import version_of_model

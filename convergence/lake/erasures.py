@@ -23,6 +23,7 @@ import polars as pl
 from obstore.exceptions import AlreadyExistsError, NotFoundError
 
 from convergence.errors import Erased, LakeError
+from convergence.lake import durable
 from convergence.lake.tables import Lake
 
 FOLDER = "_erasures"
@@ -176,7 +177,7 @@ def _certificate(number: int) -> str:
 
 def _create(lake: Lake, path: str, content: Mapping[str, Any]) -> bool:
     try:
-        obstore.put(lake.store, path, json.dumps(content, indent=1).encode(), mode="create")
+        durable.put(lake.store, path, json.dumps(content, indent=1).encode(), mode="create")
     except AlreadyExistsError:
         return False
     return True

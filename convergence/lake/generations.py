@@ -16,6 +16,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import ObjectStore
 
 from convergence.errors import InvalidName, LakeError
+from convergence.lake import durable
 
 FIRST = 1
 
@@ -115,7 +116,7 @@ def _tables_of(store: ObjectStore, use_case: str, generation: int) -> list[str]:
 def _create(store: ObjectStore, path: str, content: Mapping[str, Any]) -> bool:
     """Put an object where there is none; False if somebody else has."""
     try:
-        obstore.put(store, path, json.dumps(content, indent=1).encode(), mode="create")
+        durable.put(store, path, json.dumps(content, indent=1).encode(), mode="create")
     except AlreadyExistsError:
         return False
     return True

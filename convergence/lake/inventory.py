@@ -2,6 +2,7 @@
 
 import obstore
 
+from convergence.errors import LakeError
 from convergence.lake.manifests import MANIFESTS
 from convergence.lake.tables import Lake
 
@@ -13,7 +14,14 @@ def tables(lake: Lake) -> list[str]:
         name = use_case.partition("@")[0]  # of whichever generation
         if not name.startswith("_"):
             found |= {f"{name}/{folder.rpartition('/')[2]}" for folder in _folders(lake, use_case)}
-    return [name for name in [*sorted(found), MANIFESTS] if lake.open(name) is not None]
+    return [name for name in [*sorted(found), MANIFESTS] if _is_there(lake, name)]
+
+
+def _is_there(lake: Lake, table: str) -> bool:
+    try:
+        return lake.open(table) is not None
+    except LakeError:  # damaged is not gone
+        return True
 
 
 def _folders(lake: Lake, prefix: str | None) -> list[str]:

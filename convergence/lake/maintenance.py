@@ -13,7 +13,9 @@ from deltalake import PostCommitHookProperties, WriterProperties
 from deltalake.exceptions import CommitFailedError
 
 from convergence.errors import ConcurrentWrite, LakeError, TableMissing
-from convergence.lake.manifests import MANIFESTS, collect
+from convergence.lake import checksums, durable
+from convergence.lake.data_files import data_files
+from convergence.lake.manifests import MANIFESTS, collect, log_of
 from convergence.lake.tables import NO_VALUES, WHOLE, Lake, rows_of
 
 WEEK = timedelta(days=7)
@@ -37,11 +39,17 @@ def compact(lake: Lake, table: str) -> int:
     try:
         if handle.metadata().configuration.items().isdisjoint(NO_VALUES.items()):  # a table of before this rule
             handle.alter.set_table_properties(NO_VALUES, post_commithook_properties=_KEEP_LOG)
+        before = set(data_files(handle))
         done = handle.optimize.compact(post_commithook_properties=_KEEP_LOG, writer_properties=_READ_IN_PARALLEL)
     except CommitFailedError as error:
         raise ConcurrentWrite(f"{table} changed while it was compacted; nothing was changed. Run it again.") from error
     if done["numFilesRemoved"]:
+        if folder := lake.folder(table):
+            for file in set(data_files(handle)) - before:
+                durable.settle_below(folder, folder / file.path)
+                checksums.note(folder, file.path)
         handle.create_checkpoint()  # else whoever opens the table reads the log entry of every small file once more
+        lake.acknowledge(table, handle.version())
     return done["numFilesRemoved"] - done["numFilesAdded"]
 
 
@@ -66,6 +74,8 @@ def vacuum(lake: Lake, table: str, keep_versions: Iterable[int] = (), retention:
         )
     if files:
         handle.vacuum(hours, False, False, full=True, keep_versions=keep, post_commithook_properties=_KEEP_LOG)
+    if place := lake.folder(table):
+        checksums.forget_gone(place)
     return [*files, *_staged(lake, table, retention)]
 
 
@@ -106,6 +116,7 @@ def rebuild_manifests(lake: Lake, tables: Iterable[str]) -> None:
     while True:
         base = lake.open(MANIFESTS)
         frame, read = collect(lake, dict.fromkeys(tables, -1))
+        read = dict.fromkeys((log_of(lake, table) for table in tables), 0) | read
         if base:
             places = [lake.location(table) for table in tables]
             others = rows_of(base).filter(~pl.col("table").is_in(places)).collect()

@@ -15,6 +15,7 @@ import polars as pl
 
 from convergence.errors import ConcurrentWrite, TableMissing
 from convergence.faults import fault
+from convergence.lake import acknowledged
 from convergence.lake.content_hash import add_hashes, content_hash
 from convergence.lake.generations import FIRST
 from convergence.lake.tables import Commit, Lake, rows_of
@@ -124,10 +125,12 @@ def build_manifest(
 def record(lake: Lake, tables: Iterable[str]) -> None:
     """Bring the manifests table up to date with the logs of these tables, each commit exactly once."""
     tables = list(tables)
+    for table in tables:
+        _refuse_loss(lake, table)
     fault("before_record")
     while True:
         base = lake.open(MANIFESTS)
-        known = {t: base.transaction_version(_log(lake, t)) if base else None for t in tables}
+        known = {t: base.transaction_version(log_of(lake, t)) if base else None for t in tables}
         frame, consumed = collect(lake, {t: -1 if last is None else last for t, last in known.items()})
         if frame.is_empty():
             return None
@@ -141,7 +144,7 @@ def collect(lake: Lake, after: Mapping[str, int]) -> tuple[pl.DataFrame, dict[st
     """The manifests in the tables' logs later than these versions, and up to where each log was read."""
     commits = {table: list(lake.commits(table, last)) for table, last in after.items()}
     rows = [row for table, entries in commits.items() for c in entries for row in _rows(lake.location(table), c)]
-    read = {_log(lake, table): entries[-1].version for table, entries in commits.items() if entries}
+    read = {log_of(lake, table): entries[-1].version for table, entries in commits.items() if entries}
     return pl.DataFrame(rows, schema=_SCHEMA, orient="row"), read
 
 
@@ -206,7 +209,13 @@ def _digest_of(provenance: Provenance, key: str) -> str:
     )
 
 
-def _log(lake: Lake, table: str) -> str:
+def _refuse_loss(lake: Lake, table: str) -> None:
+    """Raise LakeError where the newest commit is lost: who asks for states alone does not open the table."""
+    if (folder := lake.folder(table)) and (known := acknowledged.newest(folder)):
+        acknowledged.refuse_loss(table, folder, known.version, known)
+
+
+def log_of(lake: Lake, table: str) -> str:
     """The application id under which a table's log is landed."""
     return f"log/{lake.location(table)}"
 

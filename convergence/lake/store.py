@@ -5,12 +5,15 @@ from pathlib import Path
 
 from obstore.store import ObjectStore, from_url
 
+from convergence.lake.durable import make_folder
+
 
 def open_store(root: str, storage_options: Mapping[str, str]) -> ObjectStore:
     """A folder, which is made if need be, or an S3-compatible URL with delta-rs `storage_options`."""
     if "://" not in root:
-        Path(root).mkdir(parents=True, exist_ok=True)
-        return from_url(Path(root).resolve().as_uri())
+        folder = Path(root).resolve()
+        make_folder(folder)
+        return from_url(folder.as_uri())
     config = {k.lower(): v for k, v in storage_options.items() if k.lower() not in ("aws_allow_http",)}
     http = storage_options.get("AWS_ALLOW_HTTP") == "true"
     return from_url(root, config=config, client_options={"allow_http": http})  # pyright: ignore[reportArgumentType, reportCallIssue]

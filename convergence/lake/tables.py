@@ -4,13 +4,11 @@ Polars writes the Parquet files and delta-rs commits them in one transaction. Ev
 application transaction of its own, so two writers conflict only when they write the same partition.
 """
 
-import io
 import json
 import random
 import re
 import time
-import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -28,7 +26,9 @@ from obstore.store import ObjectStore
 
 from convergence.errors import ConcurrentWrite, LakeError, SchemaConflict, TableMissing
 from convergence.faults import fault
-from convergence.lake.files import DAY, WHOLE, by_day, delta_schema, merged, partition_values, statistics
+from convergence.lake import acknowledged, durable
+from convergence.lake.data_files import removals, write_file
+from convergence.lake.files import DAY, WHOLE, by_day, delta_schema, merged
 from convergence.lake.generations import FIRST, Generations, current, location
 from convergence.lake.local_table import LocalTable
 from convergence.lake.store import open_store
@@ -92,6 +92,10 @@ class Lake:
         """Where a table lies, as delta-rs names it."""
         return f"{self.root}/{self.location(table)}"
 
+    def folder(self, table: str) -> Path | None:
+        """The folder of a table; None where it lies in a bucket."""
+        return None if "://" in self.root else Path(self.uri(table))
+
     @cached_property
     def store(self) -> ObjectStore:
         """The files of the lake, for what is below Delta: data files and log entries."""
@@ -99,19 +103,27 @@ class Lake:
 
     def open(self, table: str, version: int | None = None) -> DeltaTable | None:
         """The table as it is now, or as of `version`; None only where it provably does not exist."""
+        folder = self.folder(table)
+        known = acknowledged.newest(folder) if folder and version is None else None  # before: others may commit
         try:
             fault("open")
-            kind = DeltaTable if "://" in self.root else LocalTable
-            return kind(self.uri(table), version=version, storage_options=dict(self.storage_options))
+            handle = (LocalTable if folder else DeltaTable)(
+                self.uri(table), version=version, storage_options=dict(self.storage_options)
+            )
         except (DeltaError, OSError, OverflowError) as error:
             if version is not None:
                 raise LakeError(
                     f"{table} cannot be opened at version {version}: it may never have been written"
                     f" ({type(error).__name__}); `convergence manifest {table}` shows the newest"
                 ) from error
+            if folder:
+                acknowledged.refuse_loss(table, folder, None, known)
             if isinstance(error, TableNotFoundError):
                 return None
             raise LakeError(f"{table} cannot be opened ({type(error).__name__}); nothing was changed") from error
+        if folder and version is None:
+            acknowledged.refuse_loss(table, folder, handle.version(), known)
+        return handle
 
     def scan(self, table: str, days: Sequence[str] | None = None, version: int | None = None) -> pl.LazyFrame:
         """The rows of some days, or all, at one version. Raises TableMissing."""
@@ -140,17 +152,17 @@ class Lake:
                 "one commit takes partitions of one schema, at least one, either days or the whole table"
             )
         revisions = {app: base and base.transaction_version(app) for app in (*map(_revision, partitions), ERASURE)}
-        seen = {r.path for r in _removals(base, partitions)} if base else set()
+        seen = {r.path for r in removals(base, partitions)} if base else set()
         adds = self._write_files(table, partitions)
 
         def actions(handle: DeltaTable) -> list[AddAction | RemoveAction]:
-            removals = _removals(handle, partitions)
-            if appended := {r.path for r in removals} - seen:
+            gone = removals(handle, partitions)
+            if appended := {r.path for r in gone} - seen:
                 raise ConcurrentWrite(
                     f"{table} {', '.join(partitions)}: {len(appended)} files changed while you were writing; your rows "
                     "were not committed. Run it again: it will read what is there now."
                 )
-            return [*removals, *adds]
+            return [*gone, *adds]
 
         (frame,) = schemas.values()
         after = {_revision(key): (revisions[_revision(key)] or 0) + 1 for key in partitions} | dict(consumed)
@@ -217,6 +229,7 @@ class Lake:
                     ),
                     post_commithook_properties=PostCommitHookProperties(cleanup_expired_logs=False),
                 )
+                self.acknowledge(table, handle.version() + 1)  # the handle stays where it is, and no other was first
                 return fault("after_commit")
             except CommitFailedError:  # somebody was faster: look again at what changed
                 time.sleep(random.uniform(0, 0.02) * 2**attempt)
@@ -234,14 +247,23 @@ class Lake:
         ]
         for path in sorted(entries):
             version = int(path[-25:-5])
-            for line in bytes(obstore.get(self.store, path).bytes()).splitlines():
-                if line.startswith(b'{"commitInfo"') and "manifest" in (info := json.loads(line)["commitInfo"]):
-                    at = datetime.fromtimestamp(info["timestamp"] / 1000).astimezone()
-                    yield Commit(version, at, json.loads(info["manifest"]))
+            try:
+                for line in bytes(obstore.get(self.store, path).bytes()).splitlines():
+                    if line.startswith(b'{"commitInfo"') and "manifest" in (info := json.loads(line)["commitInfo"]):
+                        at = datetime.fromtimestamp(info["timestamp"] / 1000).astimezone()
+                        yield Commit(version, at, json.loads(info["manifest"]))
+            except ValueError as error:
+                raise LakeError(f"{path} is damaged ({type(error).__name__}); `convergence verify {table}`") from error
+
+    def acknowledge(self, table: str, version: int) -> None:
+        """Wait until the commits up to `version` would outlive a power cut; from then on their loss is noticed."""
+        if folder := self.folder(table):
+            acknowledged.acknowledge(folder, version)
 
     def _create(self, table: str, schema: Schema, by: list[str]) -> DeltaTable:
-        if "://" not in self.root:
-            Path(self.uri(table)).mkdir(parents=True, exist_ok=True)
+        if folder := self.folder(table):
+            folder.mkdir(parents=True, exist_ok=True)
+            durable.settle_below(Path(self.root), folder)
         for attempt in range(_ATTEMPTS):
             try:
                 return DeltaTable.create(
@@ -257,20 +279,13 @@ class Lake:
         raise ConcurrentWrite(f"{table}: {_ATTEMPTS} writers in a row were creating it; run it again")
 
     def _write_files(self, table: str, partitions: Mapping[str, pl.DataFrame]) -> list[AddAction]:
+        store, place, folder = self.store, self.location(table), self.folder(table)
         with ThreadPoolExecutor(max_workers=2) as pool:
-            return [a for a in pool.map(lambda item: self._write_file(table, *item), partitions.items()) if a]
-
-    def _write_file(self, table: str, key: str, frame: pl.DataFrame) -> AddAction | None:
-        values = partition_values(table, key, frame)
-        if frame.is_empty():
-            return None
-        body = frame.drop(values)
-        path = "".join(f"{column}={value}/" for column, value in values.items()) + f"{uuid.uuid4()}.parquet"
-        buffer = io.BytesIO()
-        body.write_parquet(buffer, compression="zstd", compression_level=1)
-        obstore.put(self.store, f"{self.location(table)}/{path}", buffer.getbuffer())
-        size, now = buffer.getbuffer().nbytes, int(time.time() * 1000)
-        return AddAction(path, size, values, now, True, statistics(body))  # pyright: ignore[reportArgumentType]
+            adds = pool.map(lambda item: write_file(store, place, folder, table, *item), partitions.items())
+            written = [add for add in adds if add]
+        if folder and written:
+            durable.settle(folder)
+        return written
 
 
 def rows_of(handle: DeltaTable, days: Sequence[str] | None = None) -> pl.LazyFrame:
@@ -281,12 +296,3 @@ def rows_of(handle: DeltaTable, days: Sequence[str] | None = None) -> pl.LazyFra
 
 def _revision(key: str) -> str:
     return f"partition/{key}"
-
-
-def _removals(handle: DeltaTable, keys: Collection[str]) -> list[RemoveAction]:
-    files = pl.DataFrame(handle.get_add_actions(flatten=True))
-    column = f"partition.{DAY}"
-    day = pl.col(column).cast(pl.String) if column in files.columns else pl.lit(WHOLE)
-    held = files.filter(day.is_in(list(keys))).select("path", "size_bytes", day.alias("day"))
-    now = int(time.time() * 1000)
-    return [RemoveAction(p, True, now, size, {DAY: d} if d else {}) for p, size, d in held.iter_rows()]

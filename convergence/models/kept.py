@@ -10,6 +10,7 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError
 from obstore.store import ObjectStore
 
 from convergence.errors import ModelError
+from convergence.lake import durable
 from convergence.models import stored
 
 FOLDER = "_models"
@@ -29,7 +30,7 @@ def keep(store: ObjectStore, row: pl.DataFrame) -> str:
     buffer = BytesIO()
     row.write_parquet(buffer)
     with suppress(AlreadyExistsError):
-        obstore.put(store, place(digest), buffer.getvalue(), mode="create")
+        durable.put(store, place(digest), buffer.getvalue(), mode="create")
     content = _read(store, digest)
     _opened(content, digest)
     return sha256(content).hexdigest()

@@ -14,6 +14,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import ObjectStore
 
 from convergence.errors import ObjectError
+from convergence.lake import durable
 from convergence.lake.store import open_store
 
 _NAME = re.compile(r"[0-9a-f]{64}")
@@ -43,7 +44,7 @@ class Objects:
         if self.has(name):
             return Stored(name, new=False)
         try:
-            obstore.put(self.store, _path(name), content, mode="create")
+            durable.put(self.store, _path(name), content, mode="create")
         except AlreadyExistsError:  # somebody else has put it since
             return Stored(name, new=False)
         except BaseError as error:

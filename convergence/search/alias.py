@@ -1,13 +1,13 @@
 """Which snapshot is live: one small file, replaced whole, so that a reader sees the old answer or the new one."""
 
 import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from convergence.errors import IndexConflict, SearchError
+from convergence.lake import durable
 
 ALIAS = "live.json"
 
@@ -61,20 +61,10 @@ def switched(root: Path, version: str, expected: str | None, record: Callable[[]
     draft = root / f"{ALIAS}.new"
     with draft.open("w") as file:
         json.dump({**new._asdict(), "at": new.at.isoformat()}, file, indent=1)
-        file.flush()
-        os.fsync(file.fileno())
+    durable.settle(draft)
     draft.replace(root / ALIAS)
-    last(root)
+    durable.settle(root)
     return new
-
-
-def last(path: Path) -> None:
-    """Have a file, or the names in a folder, written to the disk before going on."""
-    held = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(held)
-    finally:
-        os.close(held)
 
 
 def _short(version: str | None) -> str:

@@ -9,6 +9,7 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError
 from obstore.store import ObjectStore
 
 from convergence.errors import EncoderError, EncoderMismatch
+from convergence.lake import durable
 from convergence.search.encoders import StoredEncoder
 
 FOLDER = "_encoders"
@@ -19,7 +20,7 @@ def keep(store: ObjectStore, encoder: StoredEncoder) -> None:
     buffer = BytesIO()
     pl.DataFrame([encoder.as_row()], schema_overrides={"query_onnx": pl.Binary}).write_parquet(buffer)
     with suppress(AlreadyExistsError):
-        obstore.put(store, _place(encoder.digest), buffer.getvalue(), mode="create")
+        durable.put(store, _place(encoder.digest), buffer.getvalue(), mode="create")
     kept(store, encoder.digest)
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self
 import polars as pl
 
 from convergence.errors import IndexMissing, SearchError
+from convergence.lake import durable
 from convergence.search import alias, sums
 from convergence.search.backends import VectorIndex
 from convergence.search.contents import ITEM, Points, difference, items_of
@@ -276,12 +277,12 @@ def _writable(shard: Path, rows: pl.DataFrame) -> EdgeIndex:
 def _appears(folder: Path, place: Path) -> bool:
     """Give a whole folder its name; False where another build was first."""
     with ThreadPoolExecutor(8) as pool:  # syncs at once share their commits of the file system's journal
-        list(pool.map(alias.last, [*folder.rglob("*"), folder]))
+        list(pool.map(durable.settle, [*folder.rglob("*"), folder]))
     try:
         folder.rename(place)
     except OSError:
         if not place.exists():
             raise
         return False
-    alias.last(place.parent)
+    durable.settle(place.parent)
     return True

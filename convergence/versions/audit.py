@@ -20,6 +20,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError
 from obstore.store import ObjectStore
 
 from convergence.errors import LakeError
+from convergence.lake import durable
 
 BEGINNING = "0" * 64  # the hash before the first entry
 
@@ -90,10 +91,10 @@ class AuditLog:
                 last.number + 1, at, what.actor, what.action, what.subject, detail, last.hash
             ).sealed()  # fmt: skip
             try:
-                obstore.put(self.store, _path(entry.number), _canonical(asdict(entry)), mode="create")
+                durable.put(self.store, _path(entry.number), _canonical(asdict(entry)), mode="create")
             except AlreadyExistsError:
                 continue
-            obstore.put(self.store, _HEAD, _canonical(Head(entry.number, entry.hash)._asdict()))
+            durable.put(self.store, _HEAD, _canonical(Head(entry.number, entry.hash)._asdict()))
             return entry
 
     def entry(self, number: int) -> Entry:

@@ -12,11 +12,13 @@ from typing import Any
 import polars as pl
 from deltalake import DeltaTable
 
-from convergence.errors import LakeError, TableMissing
+from convergence.errors import Erased, LakeError, TableMissing
+from convergence.lake.content_hash import content_hash
 from convergence.lake.erasures import erased_since
 from convergence.lake.generations import FIRST
 from convergence.lake.manifests import PartitionState, Provenance, build_manifest, manifest, states
 from convergence.lake.tables import WHOLE, Lake, by_day, rows_of
+from convergence.lake.verification import UNREADABLE, verify
 
 TOLERANCE = 1e-6  # relative: what is left to libraries that do not sum in one order
 _NONE = "1970-01-01"  # stands for the partitions of an input of which nothing was read: its columns were
@@ -62,9 +64,10 @@ def recorded(lake: Lake, table: str, partition: str, version: int | None = None)
     Raises TableMissing if it was never written, LakeError for rows that were landed and not made.
     """
     found = manifest(lake, table, partition, version)
-    if "erasure" in found and (erased := erased_since(lake, table, found["version"] - 1)):
+    repaired = found.get("repaired", {})  # it tells of the commit that first held these rows
+    if "erasure" in found and (erased := erased_since(lake, table, repaired.get("version", found["version"]) - 1)):
         raise erased
-    if found["mode"] == "append":
+    if repaired.get("mode", found["mode"]) == "append":
         raise LakeError(
             f"{table} was landed from a stream and not made from other tables: `convergence replay --from-beginning` "
             "lands all of it again and compares"
@@ -139,7 +142,22 @@ def first_difference(before: pl.DataFrame, after: pl.DataFrame) -> Difference | 
 
 def rows_at(lake: Lake, wanted: Recorded) -> pl.DataFrame:
     """The recorded rows themselves. Raises LakeError if their files are gone."""
-    return _rows(lake, wanted.table, wanted.partition, wanted.version)
+    version = None if _counts(lake, wanted) else wanted.version
+    return _rows(lake, wanted.table, wanted.partition, version)
+
+
+def harmed(lake: Lake, wanted: Recorded) -> list[str] | None:
+    """What of the stored rows is not what their manifest says, in words; None: they were replaced and are gone."""
+    if _counts(lake, wanted):
+        return [str(damage) for damage in verify(lake, wanted.table, [wanted.partition]).damages]
+    try:
+        stored = content_hash(rows_at(lake, wanted))
+    except Erased:
+        raise
+    except LakeError:
+        return None
+    there = f"{wanted.table}@{wanted.partition} version {wanted.version}"
+    return [] if stored == wanted.content_hash else [f"{there}: its rows are not those of its manifest"]
 
 
 def pins(lake: Lake, tables: Iterable[str]) -> dict[str, set[int]]:
@@ -162,7 +180,13 @@ def pins(lake: Lake, tables: Iterable[str]) -> dict[str, set[int]]:
     return pinned
 
 
-def _rows(lake: Lake, table: str, partition: str, version: int) -> pl.DataFrame:
+def _counts(lake: Lake, wanted: Recorded) -> bool:
+    """Whether the recorded rows are still those of the table: then its newest version holds them, merged or not."""
+    held = states(lake, [wanted.table])[wanted.table].get(wanted.partition)
+    return held is not None and held.version == wanted.version
+
+
+def _rows(lake: Lake, table: str, partition: str, version: int | None) -> pl.DataFrame:
     with _readable(lake, table, version):
         return lake.scan(table, None if partition == WHOLE else [partition], version).collect()
 
@@ -205,10 +229,14 @@ def _relative(before: pl.Series, after: pl.Series) -> float:
 
 
 @contextmanager
-def _readable(lake: Lake, table: str, version: int) -> Iterator[None]:
+def _readable(lake: Lake, table: str, version: int | None) -> Iterator[None]:
     try:
         yield
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except UNREADABLE as error:
+        if version is None:
+            raise LakeError(
+                f"{table} cannot be read ({type(error).__name__}): `convergence verify {table}` says where"
+            ) from error
         if erased := erased_since(lake, table, version):
             raise erased from None
         raise LakeError(

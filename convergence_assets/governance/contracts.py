@@ -38,6 +38,9 @@ class LakeUpkeep(pa.DataFrameModel):
     files_deleted: int = pa.Field(ge=0, description="Files of versions that nothing needs any more")
     seconds: float = pa.Field(ge=0, description="How long it took")
     left_for_next_time: bool = pa.Field(description="Somebody replaced a partition meanwhile; nothing was merged")
+    rows_verified: int = pa.Field(ge=0, description="Rows that were held against their manifests")
+    damaged: int = pa.Field(ge=0, description="Files, partitions and log entries that are not as they were written")
+    damages: str = pa.Field(description="The first of them, a line each: table, partition, version, file")
 
     class Config(StrictColumns):
         """Columns are as declared."""

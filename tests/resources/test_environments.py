@@ -1,5 +1,6 @@
 """Settings are read from the environment in one place, and a setting that names nothing is said so."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import dagster as dg
 import pytest
 
 from convergence.errors import SettingsError
+from convergence.lake import durable
 from resources.environments import ROOT, Settings, resources, settings, storage_options
 
 READS_ENVIRONMENT = re.compile(r"\b(os\.environ|getenv|environb?\[|from os import environ|BaseSettings)")
@@ -92,3 +94,21 @@ def test_data_beside_the_repository_are_used_only_if_they_are_there(
     assert Settings(data=None).published_data is None
     (tmp_path / "shared/data").mkdir(parents=True)
     assert Settings(data=None).published_data == tmp_path / "shared/data"
+
+
+@pytest.mark.parametrize("said", ["on", "off"])
+def test_whether_commits_wait_for_the_disk_and_reads_are_checked_is_a_setting(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str
+) -> None:
+    waited: list[int] = []
+    monkeypatch.setattr(os, "fsync", waited.append)
+    for name in ("DURABLE", "CHECK_READS"):
+        monkeypatch.setenv(f"CONVERGENCE_{name}", said)
+    settings.cache_clear()
+    try:
+        here = settings()
+        durable.settle(tmp_path)
+    finally:
+        durable.wait_for_the_disk(wait=False)  # as for all other tests
+        settings.cache_clear()
+    assert (bool(waited), resources(here)["lake"].check_reads) == (said == "on", said == "on")

@@ -28,7 +28,7 @@ KILLS = 20
 
 def files(lake: Lake, table: str) -> set[str]:
     folder = Path(lake.uri(table))
-    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and "_delta_log" not in p.parts}
+    return {str(p.relative_to(folder)) for p in folder.rglob("*.parquet") if "_delta_log" not in p.parts}
 
 
 def live(lake: Lake, table: str) -> set[str]:

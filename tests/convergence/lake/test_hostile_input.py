@@ -128,7 +128,7 @@ def test_a_damaged_log_is_an_error_and_never_a_missing_table(lake: Lake, damage:
     replace(lake, rows(0, 1))
     damage(Path(lake.uri(TABLE)) / "_delta_log")
 
-    with pytest.raises(LakeError, match="cannot be opened"):
+    with pytest.raises(LakeError, match=r"cannot be opened|it cannot be read"):
         replace(lake, rows(0, 2))
 
 

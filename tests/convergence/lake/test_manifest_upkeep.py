@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from convergence.lake import acknowledged
 from convergence.lake.content_hash import add_hashes, content_hash
 from convergence.lake.maintenance import compact, rebuild_manifests, vacuum
 from convergence.lake.manifests import (
@@ -54,7 +55,8 @@ def age(folder: Path, days: int) -> None:
             ):
                 if line.get(action, {}).get(stamp):
                     line[action][stamp] -= days * 86_400_000
-        entry.write_text("\n".join(json.dumps(line, separators=(",", ":")) for line in lines) + "\n")
+        entry.write_text("\n".join(json.dumps(line, separators=(",", ":")) for line in lines))
+    (folder / acknowledged.FILE).unlink()
     for file in folder.rglob("*"):
         os.utime(file, (past, past))
 

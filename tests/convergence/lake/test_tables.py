@@ -5,6 +5,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from convergence.errors import LakeError, TableMissing
+from convergence.lake import acknowledged
 from convergence.lake.tables import DAY, WHOLE, Lake
 from tests.convergence.lake.frames import TABLE, append, contents, day, replace, rows, values
 
@@ -34,14 +35,14 @@ def test_a_rewritten_day_holds_its_new_rows_alone(any_lake: Lake):
 def test_rewriting_a_day_touches_no_byte_of_the_others(lake: Lake):
     replace(lake, *(rows(n, n) for n in range(4)))
     folder = Path(lake.uri(TABLE))
-    before = {p: b for p, b in contents(folder).items() if f"{DAY}={day(1)}" not in p}
+    before = {p: b for p, b in contents(folder).items() if f"{DAY}={day(1)}" not in p and p != acknowledged.FILE}
 
     replace(lake, rows(1, 99))
 
     after = contents(folder)
     assert {p: after[p] for p in before} == before
     assert sorted(p for p in after if p not in before) == sorted(
-        [p for p in after if f"{DAY}={day(1)}" in p] + ["_delta_log/00000000000000000002.json"]
+        [p for p in after if f"{DAY}={day(1)}" in p] + [acknowledged.FILE, "_delta_log/00000000000000000002.json"]
     )
 
 

@@ -10,7 +10,7 @@ from convergence.lake.manifests import MANIFESTS, InputRead, Provenance, build_m
 from convergence.lake.tables import Lake, by_day
 from convergence_assets.governance.contracts import LakeUpkeep
 from convergence_assets.governance.definitions import upkeep_every_night
-from convergence_assets.governance.upkeep import keep_up, lake_upkeep
+from convergence_assets.governance.upkeep import keep_up, lake_upkeep, stored_as_written, upkeep_job
 from resources.lake import LakeIOManager
 from tests.convergence.lake.frames import TABLE as TRANSACTIONS
 from tests.convergence.lake.frames import day, rows, write
@@ -97,3 +97,51 @@ def test_the_asset_reports_every_table(lake: Lake, instance: dg.DagsterInstance,
 def test_it_is_done_every_night() -> None:
     assert upkeep_every_night.default_status is dg.DefaultScheduleStatus.RUNNING
     assert upkeep_every_night.cron_schedule == "30 3 * * *"
+
+
+def harmed(lake: Lake, table: str) -> Path:
+    """A file of the table, with one bit of it flipped."""
+    handle = lake.open(table)
+    assert handle is not None
+    file = Path(handle.file_uris()[0])
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    return file
+
+
+def test_what_is_damaged_is_found_every_night_and_left_for_its_repair(lake: Lake, instance: dg.DagsterInstance) -> None:
+    fragmented(lake, commits=4)
+    write(lake, rows(0, 1))
+    write(lake, rows(0, 2))
+    file = harmed(lake, TRANSACTIONS)
+
+    job = dg.Definitions(
+        assets=[lake_upkeep],
+        asset_checks=[stored_as_written],
+        jobs=[upkeep_job],
+        resources={"lake": LakeIOManager(root=lake.root)},
+    ).resolve_job_def("upkeep")
+    result = job.execute_in_process(instance=instance)
+
+    told = {check.check_name: check for check in result.get_asset_check_evaluations()}["stored_as_written"]
+    assert not told.passed
+    assert told.severity is dg.AssetCheckSeverity.ERROR
+    assert told.description is not None
+    assert told.description.startswith(f"{TRANSACTIONS}@{day(0)} version 2: file event_date={day(0)}/{file.name} does")
+    report = {row["table"]: row for row in lake.scan("governance/lake_upkeep").collect().iter_rows(named=True)}
+    assert (report[TRANSACTIONS]["damaged"], report[TABLE]["damaged"]) == (1, 0)
+    assert (report[TABLE]["files_before"], report[TABLE]["files_after"]) == (4, 2)
+
+
+def test_nothing_of_a_damaged_table_is_deleted_and_nothing_at_all_without_manifests(lake: Lake) -> None:
+    write(lake, rows(0, 1))
+    write(lake, rows(0, 2))
+    fragmented(lake, commits=4)
+    harmed(lake, TRANSACTIONS)
+    report = {row["table"]: row for row in keep_up(lake, timedelta(0)).iter_rows(named=True)}
+    assert report[TRANSACTIONS]["files_deleted"] == 0
+    assert report[TABLE]["files_deleted"] == 4
+
+    harmed(lake, MANIFESTS)
+    assert keep_up(lake, timedelta(0))["files_deleted"].sum() == 0
