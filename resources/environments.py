@@ -58,6 +58,8 @@ class Settings(BaseSettings):
     log: Literal["files", "stderr"] = "files"  # where JSON lines go: to files in <home>/logs or to stderr
     alert_webhook: str | None = None  # where a JSON object is posted for each failed check or run; none: files only
     alert_on: Literal["error", "warn"] = "error"  # warn: also for checks that only warn
+    hosts: str = ""  # host or host:port, with commas, that UI and services are reached by, besides their addresses
+    ui_token: SecretStr | None = None  # what Dagster's UI asks for, as a password; none: nothing
     ui: str = "http://127.0.0.1:3000"  # Dagster's UI as people reach it: alerts link to runs
     fault: str | None = None  # POINT:PASS:ACTION of convergence.faults, for tests that break the platform on purpose
 
