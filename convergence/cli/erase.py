@@ -4,8 +4,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convergence.cli.release import user
-
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -18,8 +16,7 @@ if TYPE_CHECKING:
 @click.argument("who", metavar="KIND:ID")
 @click.option("--dry-run", is_flag=True, help="Only say where the subject is.")
 @click.option("--reason", default="asked to be forgotten", help="Goes on record.")
-@click.option("--actor", default=user, help="Who does it; default: the user of this machine.")
-def erase(who: str, reason: str, actor: str, *, dry_run: bool) -> None:
+def erase(who: str, reason: str, *, dry_run: bool) -> None:
     """Remove a data subject, e.g. customer:4711, from every table, file and store, and never let it in again.
 
     There is no way back. It refuses while runs are in progress, and is completed by asking again where it was
@@ -27,6 +24,7 @@ def erase(who: str, reason: str, actor: str, *, dry_run: bool) -> None:
     """
     from convergence.cli import instance
     from convergence.erasure.erase import look
+    from convergence.versions.audit import process_user
 
     subject = subject_named(who)
     if dry_run:
@@ -36,7 +34,7 @@ def erase(who: str, reason: str, actor: str, *, dry_run: bool) -> None:
         click.echo(f"{sum(n for _, n in found):,} entries in {len(found)} places; nothing was changed")
         return
     with instance() as dagster:
-        _show(carry_out(subject, dagster, actor=actor, reason=reason))
+        _show(carry_out(subject, dagster, actor=process_user(), reason=reason))
 
 
 def carry_out(subject: "Subject", instance: "dg.DagsterInstance", *, actor: str, reason: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from convergence.features.online_updates import OnlineFeatures
     from convergence.lake.tables import Lake
     from convergence.serving.access import Access
+    from convergence.serving.bodies import Bodies
     from convergence.serving.use_case import ServedUseCase
 
 RATE, BURST = 500.0, 1_000
@@ -121,12 +122,13 @@ def composed(
     hosts: Collection[str] = (),
     follow: bool = False,
     within: float = READ_WITHIN,
+    bodies: "Bodies | None" = None,
     tracer: Tracer = OFF,
 ) -> "FastAPI":
     """The service with all that it talks to; its threads run, and end with it.
 
     `hosts`: names of the server besides loopback's. `within`: seconds that a request waits for its features before it
-    is answered on defaults. `tracer`: of requests.
+    is answered on defaults. `bodies`: bounds of theirs. `tracer`: of requests.
     """
     from convergence.features.online_store import OnlineStore
     from convergence.monitoring.drift_gauges import DriftGauges
@@ -161,7 +163,7 @@ def composed(
     champion.start()
     following = Following(lake, use_case.features, OnlineStore(connect(redis, home), online.layout)) if follow else None
     ends = [champion.stop, written.close, exposures.close, tracer.flush, *([following.stop] if following else [])]
-    return create_app(scoring, access, use_case.row, hosts=hosts, on_stop=ends)
+    return create_app(scoring, access, use_case.row, hosts=hosts, bodies=bodies, on_stop=ends)
 
 
 class Following:

@@ -20,14 +20,22 @@ from convergence.serving.scoring import NotReady
 
 log = logging.getLogger("convergence.serving")
 
-DESCRIBED = {
+DESCRIBED_ALIKE = {  # what every service refuses
+    400: "No HTTP, or a body that cannot be read",
     401: "No token, an unknown or an expired one",
-    403: "The token's role may not do this",
+    403: "The token's role may not do this; or a page of another origin asks",
+    408: "The request did not come in time",
+    411: "A body without length that is not chunked",
+    421: "The server has no such name as the Host that was asked for",
+    429: "Above the rate of the token",
+    431: "Too long an address or headers",
+}
+DESCRIBED = DESCRIBED_ALIKE | {
     404: "No such route, feature view or feature",
     413: "Too many rows, or too long a body",
+    415: "The body is no JSON, or is compressed",
     422: "The request is not of the form that the route takes, or its row cannot be scored or explained",
-    429: "Above the rate of the token",
-    503: "No model can answer, or its reasons cannot be had",
+    503: "No model can answer, or its reasons cannot be had; or too many connections or bodies at once",
 }
 Failures = Mapping[type[Exception], tuple[int, str, str]]  # status, stable code, what to do
 

@@ -16,7 +16,7 @@ from convergence.serving.answers import Failure
 from convergence.serving.bodies import Bodies
 from convergence.serving.highlighting import tokens
 from convergence.serving.limits import Limits
-from convergence.serving.refusals import Failures, permitted, refusing
+from convergence.serving.refusals import DESCRIBED_ALIKE, Failures, permitted, refusing
 from convergence.serving.same_origin import SameOrigin
 from convergence.serving.search_answers import THUMBNAILS, SearchAnswer, SearchHealth
 from convergence.serving.search_routes import GUARDED, SearchRoutes
@@ -41,16 +41,13 @@ _FAILURES: Failures = {
     ServiceError: (503, "no_index_server", "try again in a moment"),
     ObjectError: (503, "no_object", "ask by words meanwhile; the operator finds the object's name in the message"),
 }
-_DESCRIBED = {
-    401: "No token, an unknown or an expired one",
-    403: "The token's role may not do this",
+_DESCRIBED = DESCRIBED_ALIKE | {
     404: "No such route, image or thumbnail",
     410: "The index of the cursor is no longer live",
     413: "Too long a body, or too large an image",
-    415: "The body is no JPEG, PNG, WebP or GIF",
+    415: "The body is no JPEG, PNG, WebP or GIF, or is compressed",
     422: "The request is not of the form that the route takes, or its image cannot be decoded",
-    429: "Above the rate of the token",
-    503: "No index is live, its server or the store does not answer, or too many images are being decoded",
+    503: "No index is live, its server or the store does not answer, or too much is asked at once",
 }
 _ABOUT = (
     "Text, images and code in one search. A page of results is answered by one index entirely; `next` leads to the "
