@@ -9,22 +9,31 @@ from base64 import b64decode
 from hashlib import sha256
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convergence.serving.problems import problem
 from convergence.serving.same_origin import SameOrigin, hosts_of, refuse
 
 
 class ByPost:
-    """ASGI middleware: what changes anything comes by POST with JSON, which no page of another origin can send."""
+    """ASGI middleware: what changes anything comes by POST with JSON, which no page of another origin can send.
+
+    Nor can one show ours in a frame of its own.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; websockets pass, because GraphQL has only subscriptions there."""
+
+        async def unframed(message: Message) -> None:
+            if message["type"] == "http.response.start":  # nor may a page lay its own over ours and lead the clicks
+                message["headers"] = [*message.get("headers", ()), (b"x-frame-options", b"SAMEORIGIN")]
+            await send(message)
+
         refused = _refused(scope) if scope["type"] == "http" else None
-        await (refused or self.app)(scope, receive, send)
+        await (refused or self.app)(scope, receive, unframed)
 
 
 def _refused(scope: Scope) -> Response | None:

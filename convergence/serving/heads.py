@@ -25,12 +25,15 @@ class Bounded(HttpToolsProtocol):
         super().__init__(*args, **more)
         self._due: TimerHandle | None = None  # the end of a head, or of a body that nobody reads
         self._head = 0  # its bytes so far; -1: none is coming in
+        self._refused = False
+        self._spare = 0  # bytes that may still come beside those of the body: sizes of its chunks, and what follows it
 
     def connection_made(self, transport: BaseTransport) -> None:
         """Begin with a head's deadline, or end at once where there are too many."""
         super().connection_made(cast("Transport", transport))
         if len(self.connections) > self.connections_most:
             self._refuse(503, "busy", "too many connections are open", "send it again in some seconds")
+            transport.close()
         else:
             self._within(self.head_within, self._late)
 
@@ -41,18 +44,26 @@ class Bounded(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what is left of a head first, and no more than that where it is too long."""
+        if self._refused:
+            return
         if self._head >= 0:
             room = self.head_bytes - self._head
             self._head += len(data)
             super().data_received(data[:room])
             data = data[room:]
-            if self.transport.is_closing() or not data:
+            if self._refused or not data:
                 return
-            if self._head >= 0:
-                said = f"the request's line and headers are longer than {self.head_bytes:,} bytes"
-                self._refuse(431, "head_too_large", said, "send less in the address and the headers")
-                return
-        super().data_received(data)
+        if self._head < 0:
+            self._spare -= len(data)
+            super().data_received(data)
+        if self._head >= self.head_bytes or (self._head < 0 and self._spare < 0):
+            said = f"the request's line and headers are longer than {self.head_bytes:,} bytes"
+            self._refuse(431, "head_too_large", said, "send less in the address and the headers")
+
+    def on_body(self, body: bytes) -> None:
+        """Chunks may be as small as a byte, with seven around it."""
+        self._spare += 9 * len(body)
+        super().on_body(body)
 
     def on_message_begin(self) -> None:
         """A head begins."""
@@ -64,7 +75,7 @@ class Bounded(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """It has ended."""
         self._in_time()
-        self._head = -1
+        self._head, self._spare = -1, self.head_bytes
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -88,10 +99,20 @@ class Bounded(HttpToolsProtocol):
         self._refuse(408, "head_timeout", said, "send it again, at once")
 
     def _refuse(self, status: int, code: str, message: str, following: str) -> None:
+        if self._refused:
+            return
+        self._refused = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True  # for whoever reads or answers an earlier part of it
+            self.cycle.message_event.set()
+            if self.cycle.response_started:
+                self.transport.close()
+                return
         answer = problem(status, code, message, following, {"Connection": "close"})
         headers = b"".join(b"%b: %b\r\n" % one for one in answer.raw_headers)
         self.transport.write(STATUS_LINE[status] + headers + b"\r\n" + bytes(answer.body))
-        self.transport.close()
+        self.transport.write_eof()
+        self._within(self.linger, self.transport.close)
 
     def _within(self, seconds: float, otherwise: Any) -> None:
         self._in_time()

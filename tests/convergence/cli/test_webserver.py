@@ -104,6 +104,13 @@ def test_pages_and_their_playground_are_answered(port: int) -> None:
     assert [ask(port, "GET", path) for path in ("/", "/runs?q=mutation", GRAPHQL)] == [200] * 3
 
 
+def test_a_page_can_be_framed_by_its_own_alone(port: int) -> None:
+    connection = HTTPConnection("127.0.0.1", port, timeout=30)
+    connection.request("GET", "/runs")
+    assert connection.getresponse().getheader("X-Frame-Options") == "SAMEORIGIN"
+    connection.close()
+
+
 def test_a_websocket_of_a_foreign_page_or_name_never_opens(port: int) -> None:
     address = f"ws://127.0.0.1:{port}{GRAPHQL}"
     for name, value in (("Origin", "http://evil.test"), ("Host", "evil.test")):

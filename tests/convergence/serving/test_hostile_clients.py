@@ -175,6 +175,23 @@ def test_a_body_without_end_is_cut_and_of_somebody_who_may_not_ask_never_read(
     assert bodies.held == 0
 
 
+@pytest.mark.parametrize(
+    "more", [b"0\r\nX: " + b"x" * 300_000, b"1;" + b"x" * 300_000, b"0\r\n" + b"X: y\r\n" * 50_000]
+)
+def test_what_stands_around_a_body_is_bounded_too(port: int, more: bytes) -> None:
+    with opened(port) as there:
+        there.sendall(head() + more)
+        assert told(there) == (431, "head_too_large")
+        assert ended(there)
+
+
+def test_a_body_of_the_smallest_chunks_is_taken(port: int) -> None:
+    body = json.dumps(one()).encode()
+    with opened(port) as there:
+        there.sendall(head(path=GET) + b"".join(b"1\r\n%c\r\n" % sign for sign in body * 20) + b"0\r\n\r\n")
+        assert told(there) == (422, "invalid_request")
+
+
 def test_many_bodies_at_once_are_held_only_up_to_a_bound(port: int, bodies: Bodies) -> None:
     with ExitStack() as stack:
         there = [stack.enter_context(opened(port)) for _ in range(4)]
