@@ -104,6 +104,7 @@ def serve(home: str, port: int, traced: float) -> None:
     from convergence.observability.traces import tracer
     from convergence.services.redis import connect
     from convergence.serving.access import Access
+    from convergence.serving.heads import Bounded
 
     lake = Lake(f"{home}/lake")
     fill_online(lake, OnlineStore(connect(None, Path(home)), FEATURES.online.layout))
@@ -115,9 +116,9 @@ def serve(home: str, port: int, traced: float) -> None:
         return JSONResponse({})
 
     empty.__annotations__["body"] = score.endpoint.__annotations__["body"]
-    app.post(EMPTY, dependencies=score.dependencies)(empty)
+    app.router.add_api_route(EMPTY, empty, methods=["POST"], route_class_override=type(score))
     with log_beside(Path(home) / "logs"):
-        uvicorn.run(app, port=port, log_level="critical", access_log=False)
+        uvicorn.run(app, port=port, http=Bounded, log_level="critical", access_log=False)
 
 
 @contextmanager

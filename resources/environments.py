@@ -74,6 +74,8 @@ class Settings(BaseSettings):
     # where a JSON object is posted for each failed check or run; none: files only
     alert_webhook: str | None = _may_hold_a_secret()
     alert_on: Literal["error", "warn"] = "error"  # warn: also for checks that only warn
+    hosts: str = ""  # host or host:port, with commas, that UI and services are reached by, besides their addresses
+    ui_token: SecretStr | None = None  # what Dagster's UI asks for, as a password; none: nothing
     ui: str = "http://127.0.0.1:3000"  # Dagster's UI as people reach it: alerts link to runs
     fault: str | None = None  # POINT:PASS:ACTION of convergence.faults, for tests that break the platform on purpose
 

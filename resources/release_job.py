@@ -20,14 +20,13 @@ class ReleaseConfig(dg.Config):
     """What the audit log will say."""
 
     action: Action
-    actor: str  # who does it
     reason: str
     version: str | None = None  # promote: the newest; rollback: the release before the present one
     override: str | None = None  # promote a version that the gate refused, and why
 
 
 def release_job(model: Releasable) -> dg.JobDefinition:
-    """The job `<model>_release` with the op `release_<model>`; the run's config says who, what and why."""
+    """The job `<model>_release` with the op `release_<model>`; the run's config says what and why, never who."""
 
     @dg.op(name=f"release_{model.name}", required_resource_keys={"lake", "online", "experiments"})
     def release(context: dg.OpExecutionContext, config: ReleaseConfig) -> None:
@@ -37,11 +36,9 @@ def release_job(model: Releasable) -> dg.JobDefinition:
         )  # fmt: skip
         with failures():
             if config.action is Action.promote:
-                told = releases.promote(
-                    model, actor=config.actor, reason=config.reason, version=config.version, override=config.override
-                )
+                told = releases.promote(model, reason=config.reason, version=config.version, override=config.override)
             else:
-                told = releases.rollback(model, actor=config.actor, reason=config.reason, to=config.version)
+                told = releases.rollback(model, reason=config.reason, to=config.version)
         context.add_output_metadata({"release": told.release.number, "model_version": told.release.model_version})
         if told.untold:
             raise dg.Failure(
@@ -49,7 +46,7 @@ def release_job(model: Releasable) -> dg.JobDefinition:
                 allow_retries=False,
             )
 
-    @dg.job(name=f"{model.name}_release", description=f"Promote or roll back {model.name}: config says who and why.")
+    @dg.job(name=f"{model.name}_release", description=f"Promote or roll back {model.name}: config says what and why.")
     def job() -> None:
         release()
 

@@ -12,7 +12,7 @@ from convergence.models import kept, release_log
 from convergence.models.releasable import Releasable
 from convergence.models.releases import Release, current, publish
 from convergence.privacy.masking import without_secrets
-from convergence.versions.audit import AuditLog
+from convergence.versions.audit import AuditLog, process_user
 from resources.experiments import Experiments
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ class Told(NamedTuple):
 
 @dataclass(frozen=True)
 class Releases:
-    """Where releases of a lake are written and repeated. `redis` is asked for its client when it is needed."""
+    """Where releases of a lake are written and repeated. `redis` is asked for its client when it is needed.
+
+    Who releases is the user of this process: a request or a run's config could name anybody.
+    """
 
     lake: Lake
     redis: Callable[[], "Redis"]
@@ -43,7 +46,6 @@ class Releases:
         self,
         model: Releasable,
         *,
-        actor: str,
         reason: str,
         version: str | None = None,
         share: float | None = None,
@@ -54,21 +56,22 @@ class Releases:
         Raises ModelError for a version that the gate refused, unless `override` says why it is released all the same.
         """
         candidate = model.candidate(self.lake, version)
-        who = {"actor": actor, "reason": reason, "override": override}
+        who = {"actor": process_user(), "reason": reason, "override": override}
         if share is None:
             release = release_log.promote(self.log, model.name, candidate, model.span(self.lake), **who)
         else:
             release = release_log.start_canary(self.log, model.name, candidate, share, **who)
         return self.tell(release)
 
-    def rollback(self, model: Releasable, *, actor: str, reason: str, to: str | None = None) -> Told:
+    def rollback(self, model: Releasable, *, reason: str, to: str | None = None) -> Told:
         """Go back to the release before, or to the last one of a version. Raises ModelError where there is none."""
         span = model.span(self.lake)
-        return self.tell(release_log.rollback(self.log, model.name, span, actor=actor, reason=reason, to=to))
+        return self.tell(release_log.rollback(self.log, model.name, span, actor=process_user(), reason=reason, to=to))
 
-    def end_canary(self, model: Releasable, version: str, *, actor: str, reason: str) -> Told:
+    def end_canary(self, model: Releasable, version: str, *, reason: str) -> Told:
         """Take the requests of a challenger away."""
-        return self.tell(release_log.end_canary(self.log, model.name, version, actor=actor, reason=reason))
+        ended = release_log.end_canary(self.log, model.name, version, actor=process_user(), reason=reason)
+        return self.tell(ended)
 
     def tell(self, release: Release, *, force: bool = False) -> Told:
         """Repeat a release to Redis, then to MLflow: servers do not wait for the seconds that its import takes.

@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convergence.cli.release import user
-
 if TYPE_CHECKING:
     import dagster as dg
 
@@ -19,8 +17,7 @@ if TYPE_CHECKING:
 @click.argument("who", metavar="KIND:ID")
 @click.option("--dry-run", is_flag=True, help="Only say where the subject is.")
 @click.option("--reason", default="asked to be forgotten", help="Goes on record.")
-@click.option("--actor", default=user, help="Who does it; default: the user of this machine.")
-def erase(who: str, reason: str, actor: str, *, dry_run: bool) -> None:
+def erase(who: str, reason: str, *, dry_run: bool) -> None:
     """Remove a data subject, e.g. customer:4711, from every table, file and store, and never let it in again.
 
     There is no way back. It refuses while runs are in progress, and is completed by asking again where it was
@@ -29,6 +26,7 @@ def erase(who: str, reason: str, actor: str, *, dry_run: bool) -> None:
     """
     from convergence.cli import instance
     from convergence.erasure.erase import look
+    from convergence.versions.audit import process_user
 
     subject = subject_named(who)
     if dry_run:
@@ -39,7 +37,7 @@ def erase(who: str, reason: str, actor: str, *, dry_run: bool) -> None:
         _warn((each.where, each.why) for each in looked.not_searched)
     else:
         with instance() as dagster:
-            certificate = carry_out(subject, dagster, actor=actor, reason=reason)
+            certificate = carry_out(subject, dagster, actor=process_user(), reason=reason)
         _show(certificate)
         _warn((each["where"], each["why"]) for each in certificate["not_searched"])
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convergence.cli.release import ACTOR
 from convergence.errors import IndexMissing
 from convergence.search.use_case import SearchedUseCase
 
@@ -47,23 +46,21 @@ def list_(use_case: str | None, *, as_json: bool) -> None:
 @_USE_CASE
 @click.option("--expected", help="The version that you know to be live; default: whichever is.")
 @_REASON
-@ACTOR
 @_JSON
-def switch(version: str, use_case: str | None, expected: str | None, reason: str, actor: str, *, as_json: bool) -> None:
+def switch(version: str, use_case: str | None, expected: str | None, reason: str, *, as_json: bool) -> None:
     """Let the index VERSION answer; the first signs of it are enough where they name one."""
     one, snapshots = _of(use_case)
     live = snapshots.live()
     known = _named(snapshots, expected) if expected else live.version if live else None
     _switch(one, snapshots, _named(snapshots, version), known,
-            action="switch_index", reason=reason, actor=actor, as_json=as_json)  # fmt: skip
+            action="switch_index", reason=reason, as_json=as_json)  # fmt: skip
 
 
 @index.command()
 @_USE_CASE
 @_REASON
-@ACTOR
 @_JSON
-def rollback(use_case: str | None, reason: str, actor: str, *, as_json: bool) -> None:
+def rollback(use_case: str | None, reason: str, *, as_json: bool) -> None:
     """Let the index answer that did so before the present one."""
     one, snapshots = _of(use_case)
     live = snapshots.live()
@@ -73,7 +70,7 @@ def rollback(use_case: str | None, reason: str, actor: str, *, as_json: bool) ->
             "`convergence index ls` lists those on disk, `convergence index switch` takes one"
         )
     _switch(one, snapshots, live.previous, live.version,
-            action="rollback_index", reason=reason, actor=actor, as_json=as_json)  # fmt: skip
+            action="rollback_index", reason=reason, as_json=as_json)  # fmt: skip
 
 
 def _of(use_case: str | None) -> "tuple[SearchedUseCase, Snapshots]":
@@ -105,13 +102,12 @@ def _switch(
     *,
     action: str,
     reason: str,
-    actor: str,
     as_json: bool,
 ) -> None:
     from convergence.cli import lake
-    from convergence.versions.audit import AuditLog, Draft
+    from convergence.versions.audit import AuditLog, Draft, process_user
 
-    entry = Draft(actor, action, one.subject, {"index_version": version, "before": expected, "reason": reason})
+    entry = Draft(process_user(), action, one.subject, {"index_version": version, "before": expected, "reason": reason})
     live = snapshots.switch(version, expected=expected, record=lambda: AuditLog(lake().store).append(entry))
     changed = expected != version
     if as_json:

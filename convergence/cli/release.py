@@ -1,7 +1,8 @@
-"""`convergence promote`, `rollback` and `release`: which model serves. What they do is one entry of the audit log."""
+"""`convergence promote`, `rollback` and `release`: which model serves. What they do is one entry of the audit log.
 
-import getpass
-import os
+Who does it, there, is the user of the process.
+"""
+
 import sys
 from datetime import date
 from importlib import import_module
@@ -19,17 +20,6 @@ if TYPE_CHECKING:
     from resources.releases import Releases, Told
 
 
-def user() -> str:
-    """Who works on this machine, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # as in containers that run under a number
-        return f"uid {os.getuid()}"
-
-
-ACTOR = click.option("--actor", default=user, help="Who does it; default: the user of this machine.")
-
-
 @click.command()
 @click.argument("name")
 @click.option("--version", help="Default: the newest.")
@@ -38,27 +28,19 @@ ACTOR = click.option("--actor", default=user, help="Who does it; default: the us
               help="Of the requests that a challenger answers.")  # fmt: skip
 @click.option("--reason", default="the gate let it pass", help="Goes on record.")
 @click.option("--override", help="Release it although the gate refused it, and why; goes on record.")
-@ACTOR
-def promote(
-    name: str, version: str | None, alias: str, share: float, reason: str, override: str | None, actor: str
-) -> None:
+def promote(name: str, version: str | None, alias: str, share: float, reason: str, override: str | None) -> None:
     """Let a version of the model NAME serve: as champion, or as challenger for a share of the requests."""
     tried = share if alias == "challenger" else None
-    _report(
-        releases().promote(
-            releasable(name), version=version, share=tried, actor=actor, reason=reason, override=override
-        )
-    )
+    _report(releases().promote(releasable(name), version=version, share=tried, reason=reason, override=override))
 
 
 @click.command()
 @click.argument("name")
 @click.option("--to", help="A version that was released before; default: the release before the present one.")
 @click.option("--reason", required=True, help="Goes on record.")
-@ACTOR
-def rollback(name: str, to: str | None, reason: str, actor: str) -> None:
+def rollback(name: str, to: str | None, reason: str) -> None:
     """Go back to an earlier release of the model NAME: model, feature view and online namespace in one step."""
-    _report(releases().rollback(releasable(name), to=to, actor=actor, reason=reason))
+    _report(releases().rollback(releasable(name), to=to, reason=reason))
 
 
 @click.group()
@@ -84,13 +66,12 @@ def publish(name: str, *, force: bool) -> None:
 @release.command("end-canary")
 @click.argument("name")
 @click.option("--reason", required=True, help="Goes on record.")
-@ACTOR
-def end_canary(name: str, reason: str, actor: str) -> None:
+def end_canary(name: str, reason: str) -> None:
     """Take the requests of the challenger of the model NAME away."""
     canary = _newest(name).canary
     if canary is None:
         raise click.UsageError(f"{name} tries no challenger")
-    _report(releases().end_canary(releasable(name), canary["model_version"], actor=actor, reason=reason))
+    _report(releases().end_canary(releasable(name), canary["model_version"], reason=reason))
 
 
 @release.command()

@@ -15,7 +15,7 @@ from convergence.search.items import MODALITIES
 from convergence.search.use_case import SearchedUseCase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     import numpy as np
     from fastapi import FastAPI
@@ -118,7 +118,9 @@ def open_searcher(snapshots: "Snapshots", lake: "Lake", version: str) -> "Search
         raise
 
 
-def composed_search(use_case: SearchedUseCase, lake: "Lake", access: "Access", *, tracer: "Tracer") -> "FastAPI":
+def composed_search(
+    use_case: SearchedUseCase, lake: "Lake", access: "Access", *, hosts: "Collection[str]", tracer: "Tracer"
+) -> "FastAPI":
     """The search service with all that it talks to; its thread and its decoder end with it."""
     from convergence.cli import objects, snapshots
     from convergence.objects.images import ImageDecoder
@@ -138,7 +140,7 @@ def composed_search(use_case: SearchedUseCase, lake: "Lake", access: "Access", *
     searching.start()
     ends = [searching.stop, lambda: decoder.__exit__(None, None, None), tracer.flush]
     routes = SearchRoutes(searching, objects(), decoder, SearchMetrics(), tracer)
-    return create_search_app(routes, access, name=use_case.name, on_stop=ends)
+    return create_search_app(routes, access, name=use_case.name, hosts=hosts, on_stop=ends)
 
 
 def _picture(file: Path, searcher: "Callable[[], Searcher]") -> "Picture":

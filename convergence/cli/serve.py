@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from convergence.features.online_updates import OnlineFeatures
     from convergence.lake.tables import Lake
     from convergence.serving.access import Access
+    from convergence.serving.bodies import Bodies
     from convergence.serving.use_case import ServedUseCase
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 RATE, BURST = 500.0, 1_000
 
 log = logging.getLogger(__name__)
@@ -51,9 +52,11 @@ def serve(use_case: str, host: str, port: int, *, follow: bool, tokens: Path | N
     from convergence.observability.logs import log_beside
     from convergence.observability.traces import tracer
     from convergence.serving.access import Access, read_tokens
+    from convergence.serving.heads import Bounded
+    from convergence.serving.same_origin import LOOPBACK, hosts_of
     from resources.environments import settings
 
-    home = settings().home
+    home, hosts = settings().home, hosts_of(settings().hosts) | {host.lower()}
     allowed = read_tokens(tokens or home / "serving" / "tokens")
     if tokens and not allowed:
         raise SettingsError(f"{tokens} holds no token: write one, or leave --tokens out and stay on loopback")
@@ -68,12 +71,15 @@ def serve(use_case: str, host: str, port: int, *, follow: bool, tokens: Path | N
     spans = tracer("convergence-service", home / "traces", settings().otlp, settings().traced)
     with log_beside(settings().log_folder):
         if isinstance(one := answering(use_case), SearchedUseCase):
-            app, page = composed_search(one, lake(), access, tracer=spans), ""
+            app, page = composed_search(one, lake(), access, hosts=hosts, tracer=spans), ""
         else:
             page = "docs"
-            app = composed(one, lake(), access, home=home, redis=settings().redis, follow=follow, tracer=spans)
+            stores = {"home": home, "redis": settings().redis}
+            app = composed(one, lake(), access, **stores, hosts=hosts, follow=follow, tracer=spans)
         click.echo(f"Serving {use_case} at http://{host}:{port}/{page}")
-        uvicorn.run(app, host=host, port=port, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+        uvicorn.run(
+            app, host=host, port=port, http=Bounded, log_level="warning", access_log=False, timeout_graceful_shutdown=5
+        )
 
 
 def _expect_free(host: str, port: int) -> None:
@@ -114,13 +120,16 @@ def composed(
     *,
     home: Path,
     redis: str | None,
+    hosts: Collection[str] = (),
     follow: bool = False,
     within: float = READ_WITHIN,
+    bodies: "Bodies | None" = None,
     tracer: Tracer = OFF,
 ) -> "FastAPI":
     """The service with all that it talks to; its threads run, and end with it.
 
-    `within`: seconds that a request waits for its features before it is answered on defaults. `tracer`: of requests.
+    `hosts`: names of the server besides loopback's. `within`: seconds that a request waits for its features before it
+    is answered on defaults. `bodies`: bounds of theirs. `tracer`: of requests.
     """
     from convergence.features.online_store import OnlineStore
     from convergence.monitoring.drift_gauges import DriftGauges
@@ -155,7 +164,7 @@ def composed(
     champion.start()
     following = Following(lake, use_case.features, OnlineStore(connect(redis, home), online.layout)) if follow else None
     ends = [champion.stop, written.close, exposures.close, tracer.flush, *([following.stop] if following else [])]
-    return create_app(scoring, access, use_case.row, on_stop=ends)
+    return create_app(scoring, access, use_case.row, hosts=hosts, bodies=bodies, on_stop=ends)
 
 
 class Following:

@@ -7,6 +7,7 @@ not ours may quote a row. Secrets are masked in either.
 import json
 import logging
 import queue
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -23,7 +24,25 @@ from convergence.privacy.masking import foreign, without_secrets
 
 WAITING = 10_000  # lines in memory at most
 
+_UNSEEN = re.compile(r"[^ -~]")
 _OF_A_RUN = ("run_id", "job_name", "step_key")  # what Dagster says of a line that was logged in a run
+
+
+def printable(text: str) -> str:
+    """A text as one line that moves no cursor: what is not to be seen in it is escaped, as JSON does."""
+    return _UNSEEN.sub(lambda found: found[0] if found[0].isprintable() else json.dumps(found[0])[1:-1], text)
+
+
+class Lines(logging.Formatter):
+    """Text for a terminal, in which what somebody else said is neither a further line nor a command."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """The line, escaped."""
+        return printable(super().formatMessage(record))
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """Its lines, escaped each, and indented, so that none passes for a line of the log."""
+        return "\n".join(f"  {printable(line)}" for line in super().formatException(ei).split("\n"))
 
 
 class JsonLines(logging.Formatter):
@@ -49,7 +68,7 @@ class JsonLines(logging.Formatter):
             line["stack"] = [f"{f.f_globals.get('__name__')}:{n} {f.f_code.co_name}" for f, n in frames]
         elif said := _why_a_step_failed(run.get("dagster_event")):
             line["error"] = without_secrets(said)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return printable(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def _why_a_step_failed(event: Any) -> str | None:
@@ -108,6 +127,7 @@ def log_beside(folder: Path | None) -> Iterator[None]:
     if folder is not None:
         handlers.append(said := logging.StreamHandler())
         said.setLevel(logging.WARNING)
+        said.setFormatter(Lines())
     platform = logging.getLogger("convergence")
     before = platform.level
     platform.setLevel(logging.INFO)

@@ -3,19 +3,22 @@
 Handlers are plain functions, so that a slow store holds up its own request and not the others.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
 from convergence.serving.access import Access
 from convergence.serving.answers import Failure, FeatureAnswer, Health, ScoreAnswer
+from convergence.serving.bodies import Bodies
 from convergence.serving.limits import Limits
 from convergence.serving.metrics import scraped
-from convergence.serving.refusals import DESCRIBED, Refused, as_name, permitted, refusing
+from convergence.serving.problems import Refused
+from convergence.serving.refusals import DESCRIBED, as_name, permitted, refusing
+from convergence.serving.same_origin import SameOrigin
 from convergence.serving.scoring import Scoring
 
 MAX_ROWS = 1_000
@@ -32,8 +35,9 @@ def create_app(
     access: Access,
     row: type[BaseModel],
     *,
+    hosts: Collection[str] = (),
     max_rows: int = MAX_ROWS,
-    max_bytes: int = MAX_BYTES,
+    bodies: Bodies | None = None,
     on_stop: Sequence[Callable[[], None]] = (),
 ) -> FastAPI:
     """The service of one use case.
@@ -42,8 +46,9 @@ def create_app(
         scoring: what answers.
         access: who may ask.
         row: a row of a request; its fields are columns of the view's source.
+        hosts: names of the server besides those of loopback and its address.
         max_rows: in one request.
-        max_bytes: of a body.
+        bodies: their bounds; default: a megabyte each.
         on_stop: called in order when the server ends.
     """
     metrics, use_case, view = scoring.metrics, scoring.use_case, scoring.online.view
@@ -57,16 +62,22 @@ def create_app(
 
     described: Any = {n: {"model": Failure, "description": said} for n, said in DESCRIBED.items()}
     app = FastAPI(title=f"Convergence: {use_case}", description=_ABOUT, lifespan=lifespan, responses=described)
-    app.add_middleware(Limits, most=max_bytes, observe=metrics.answered, tracer=scoring.tracer, who=access.who)
+    app.add_middleware(SameOrigin, hosts=hosts)
+    bounds = bodies or Bodies(MAX_BYTES)
+    app.add_middleware(Limits, bodies=bounds, observe=metrics.answered, tracer=scoring.tracer, who=access.who)
     refusing(app)
 
-    def bounded(rows: Sequence[BaseModel]) -> list[dict[str, Any]]:
-        if len(rows) > max_rows:
+    def bounded(rows: Any) -> Any:
+        if isinstance(rows, list) and len(rows) > max_rows:
             said = f"{len(rows):,} rows, at most {max_rows:,} in one request"
             raise Refused(413, "too_many_rows", said, "split them over several requests")
+        return rows
+
+    def given(rows: Sequence[BaseModel]) -> list[dict[str, Any]]:
         return [scoring.row(dict(one)) for one in rows]
 
-    listed: Any = (list[row], Field(min_length=1))
+    listed: Any = (Annotated[list[row], BeforeValidator(bounded)], Field(min_length=1, fail_fast=True))
+    some = Field(None, max_length=len(view.features), description="Default: all", examples=[list(view.features[:2])])
     explained = Field(False, strict=True, description="Give the five strongest reasons of each score", examples=[True])
     strict = ConfigDict(extra="forbid")
     asked = create_model("ScoreRequest", __config__=strict, rows=listed, reasons=(bool, explained))
@@ -74,13 +85,13 @@ def create_app(
         "FeaturesRequest",
         __config__=strict,
         view=(str, Field(examples=[view.name])),
-        features=(list[str] | None, Field(None, description="Default: all", examples=[list(view.features[:2])])),
+        features=(list[str] | None, some),
         rows=listed,
     )
 
     def score(body: Any, request: Request) -> Response:
         """Score rows with the model that is released, on features as of this moment."""
-        return JSONResponse(scoring.score(bounded(body.rows), request.state.request_id, reasons=body.reasons))
+        return JSONResponse(scoring.score(given(body.rows), request.state.request_id, reasons=body.reasons))
 
     def features(body: Any, request: Request) -> Response:
         """Features of rows, as the model would see them."""
@@ -90,7 +101,7 @@ def create_app(
         if unknown := [name for name in names if name not in view.features]:
             said = f"{view.name} has no feature {as_name(unknown[0])!r}"
             raise Refused(404, "unknown_feature", said, f"there are {', '.join(view.features)}")
-        return JSONResponse(scoring.features(bounded(body.rows), names, request.state.request_id))
+        return JSONResponse(scoring.features(given(body.rows), names, request.state.request_id))
 
     def health() -> Response:
         """Whether scores can be given from real features: 503 when they cannot, with the reasons."""
@@ -105,8 +116,9 @@ def create_app(
         return scraped(metrics.registry, request.headers.get("accept", ""))
 
     score.__annotations__["body"], features.__annotations__["body"] = asked, named
-    app.post(f"/v1/{use_case}/score", response_model=ScoreAnswer, dependencies=[scorer])(score)
-    app.post("/v1/features/get", response_model=FeatureAnswer, dependencies=[reader])(features)
+    route = app.router.add_api_route
+    route(f"/v1/{use_case}/score", score, methods=["POST"], response_model=ScoreAnswer, route_class_override=scorer)
+    route("/v1/features/get", features, methods=["POST"], response_model=FeatureAnswer, route_class_override=reader)
+    route("/metrics", prometheus, methods=["GET"], route_class_override=reader)
     app.get("/health", response_model=Health)(health)
-    app.get("/metrics", dependencies=[reader])(prometheus)
     return app

@@ -1,43 +1,38 @@
-"""The outermost layer of the server: bodies of bounded size, a request id on everything, one form for every error."""
+"""The outermost layer of the server: bodies within bounds, a request id on everything, one form for every error."""
 
 import logging
 import re
 import secrets
 import time
 from collections.abc import Callable
-from typing import Any
 
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from convergence.observability.context import bound, current
 from convergence.observability.traces import Tracer
 from convergence.serving.access import Token
+from convergence.serving.bodies import Bodies, Body
+from convergence.serving.problems import problem
 
 log = logging.getLogger("convergence.serving")
+
+GONE = 499  # no answer: the client ended the connection before its request was there
 
 _ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 Observe = Callable[[str, int, float], None]  # (route, status, seconds)
 
 
-def problem(
-    status: int, code: str, message: str, following: str, headers: dict[str, str] | None = None
-) -> JSONResponse:
-    """An error as every route gives it."""
-    return JSONResponse({"error": {"code": code, "message": message, "next": following}}, status, headers)
-
-
 class Limits:
-    """ASGI middleware: refuses bodies above `most` bytes, also those that do not say how long they are.
+    """ASGI middleware: bodies within bounds for whoever reads them; here none is read, for who asks comes first.
 
     `who` is behind an Authorization header: only somebody who is known decides whether a trace is kept.
     """
 
     def __init__(
-        self, app: ASGIApp, *, most: int, observe: Observe, tracer: Tracer, who: Callable[[str | None], Token | None]
+        self, app: ASGIApp, *, bodies: Bodies, observe: Observe, tracer: Tracer, who: Callable[[str], Token | None]
     ) -> None:
-        self.app, self._most, self._observe, self._tracer, self._who = app, most, observe, tracer, who
+        self.app, self._bodies, self._observe, self._tracer, self._who = app, bodies, observe, tracer, who
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -74,44 +69,19 @@ class Limits:
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
+        body = Body(self._bodies, receive, headers.get(b"content-length"))
         try:
-            await self._within(scope, receive, sending, headers)
+            await self.app(scope, body.receive, sending)
         except Exception:
-            log.exception("request %s failed", request_id)
+            if not body.gone:
+                log.exception("request %s failed", request_id)
             if not started:
                 said = f"request {request_id} failed inside the server"
                 answer = problem(500, "internal", said, "tell the operator the request id; the log has the cause")
                 await answer(scope, receive, sending)
-        return status
-
-    async def _within(self, scope: Scope, receive: Receive, send: Send, headers: dict[bytes, bytes]) -> None:
-        length = headers.get(b"content-length", b"0")
-        if not length.isdigit() or int(length) > self._most:
-            await self._too_large(scope, receive, send)
-            return
-        if b"transfer-encoding" in headers:  # its length is known only when it is there
-            body, more = bytearray(), True
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    return
-                body += message.get("body", b"")
-                more = message.get("more_body", False)
-                if len(body) > self._most:
-                    await self._too_large(scope, receive, send)
-                    return
-            whole: list[Any] = [{"type": "http.request", "body": bytes(body), "more_body": False}]
-            original = receive
-
-            async def replayed() -> Message:
-                return whole.pop() if whole else await original()
-
-            receive = replayed
-        await self.app(scope, receive, send)
-
-    async def _too_large(self, scope: Scope, receive: Receive, send: Send) -> None:
-        said = f"the body is longer than {self._most:,} bytes"
-        await problem(413, "too_large", said, "send less in one request")(scope, receive, send)
+        finally:
+            body.forget()
+        return GONE if body.gone else status
 
 
 def _route(scope: Scope) -> str:

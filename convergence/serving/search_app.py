@@ -1,7 +1,8 @@
 """The HTTP face of search: its routes and its page. It is given everything that it talks to."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from convergence.errors import EncoderError, IndexMissing, ObjectError, SearchEr
 from convergence.objects.images import MOST_BYTES
 from convergence.serving.access import Access
 from convergence.serving.answers import Failure
+from convergence.serving.bodies import Bodies
 from convergence.serving.highlighting import tokens
 from convergence.serving.limits import Limits
-from convergence.serving.refusals import Failures, permitted, refusing
+from convergence.serving.refusals import DESCRIBED_ALIKE, Failures, permitted, refusing
+from convergence.serving.same_origin import SameOrigin
 from convergence.serving.search_answers import THUMBNAILS, SearchAnswer, SearchHealth
 from convergence.serving.search_routes import GUARDED, SearchRoutes
 
@@ -38,16 +41,13 @@ _FAILURES: Failures = {
     ServiceError: (503, "no_index_server", "try again in a moment"),
     ObjectError: (503, "no_object", "ask by words meanwhile; the operator finds the object's name in the message"),
 }
-_DESCRIBED = {
-    401: "No token, an unknown or an expired one",
-    403: "The token's role may not do this",
+_DESCRIBED = DESCRIBED_ALIKE | {
     404: "No such route, image or thumbnail",
     410: "The index of the cursor is no longer live",
     413: "Too long a body, or too large an image",
-    415: "The body is no JPEG, PNG, WebP or GIF",
+    415: "The body is no JPEG, PNG, WebP or GIF, or is compressed",
     422: "The request is not of the form that the route takes, or its image cannot be decoded",
-    429: "Above the rate of the token",
-    503: "No index is live, its server or the store does not answer, or too many images are being decoded",
+    503: "No index is live, its server or the store does not answer, or too much is asked at once",
 }
 _ABOUT = (
     "Text, images and code in one search. A page of results is answered by one index entirely; `next` leads to the "
@@ -61,7 +61,8 @@ def create_search_app(
     access: Access,
     *,
     name: str = "semantic_search",
-    max_bytes: int = MOST_BYTES,
+    hosts: Collection[str] = (),
+    bodies: Bodies | None = None,
     on_stop: Sequence[Callable[[], None]] = (),
 ) -> FastAPI:
     """The service of one use case's search.
@@ -70,7 +71,8 @@ def create_search_app(
         routes: what answers.
         access: who may ask; the page itself and /health are for everybody.
         name: of the use case.
-        max_bytes: of a body.
+        hosts: names of the server besides those of loopback and its address.
+        bodies: their bounds; default: that of an image each.
         on_stop: called in order when the server ends.
     """
     reader = permitted(access, routes.metrics, "reader")
@@ -83,14 +85,17 @@ def create_search_app(
 
     described: Any = {status: {"model": Failure, "description": said} for status, said in _DESCRIBED.items()}
     app = FastAPI(title=f"Convergence: {name}", description=_ABOUT, lifespan=lifespan, responses=described)
-    app.add_middleware(Limits, most=max_bytes, observe=routes.metrics.answered, tracer=routes.tracer, who=access.who)
+    app.add_middleware(SameOrigin, hosts=hosts)
+    bounds = bodies or Bodies(MOST_BYTES)
+    app.add_middleware(Limits, bodies=bounds, observe=routes.metrics.answered, tracer=routes.tracer, who=access.who)
     refusing(app, _FAILURES)
-    by_image = app.post("/v1/search/image", response_model=SearchAnswer, dependencies=[reader], openapi_extra=_IMAGE)
-    by_image(routes.search_by_image)
-    app.get("/v1/search", response_model=SearchAnswer, dependencies=[reader])(routes.search)
-    app.get(f"{THUMBNAILS}/{{sha256}}", response_class=Response, dependencies=[reader])(routes.thumbnail)
+    route: Any = partial(app.router.add_api_route, route_class_override=reader)
+    by_image = {"methods": ["POST"], "response_model": SearchAnswer, "openapi_extra": _IMAGE}
+    route("/v1/search/image", routes.search_by_image, **by_image)
+    route("/v1/search", routes.search, methods=["GET"], response_model=SearchAnswer)
+    route(f"{THUMBNAILS}/{{sha256}}", routes.thumbnail, methods=["GET"], response_class=Response)
+    route("/metrics", routes.prometheus, methods=["GET"])
     app.get("/health", response_model=SearchHealth)(routes.health)
-    app.get("/metrics", dependencies=[reader])(routes.prometheus)
     tokens("pass", "python")  # the first who asks does not wait for imports
     for address, (file, form) in _FILES.items():
         app.get(address, include_in_schema=False)(_serving((_PAGES / file).read_bytes(), form))

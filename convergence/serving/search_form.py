@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from convergence.search.query import LONGEST, Query
-from convergence.serving.refusals import Refused
+from convergence.serving.problems import Refused
 
 MOST_RESULTS = 100  # on a page
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)

@@ -25,7 +25,7 @@ from convergence.search.following import Searching
 from convergence.search.query import LONGEST, Picture, Query
 from convergence.search.searching import Searcher
 from convergence.serving.metrics import scraped, timed
-from convergence.serving.refusals import Refused
+from convergence.serving.problems import Refused
 from convergence.serving.search_answers import shown
 from convergence.serving.search_form import Cursor, Filters, Question, question_of
 from convergence.serving.search_metrics import SearchMetrics

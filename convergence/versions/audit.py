@@ -7,6 +7,8 @@ noted elsewhere (`verify(known=...)`) shows that.
 """
 
 import json
+import os
+import pwd
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +29,14 @@ BEGINNING = "0" * 64  # the hash before the first entry
 FOLDER = "_audit"
 _HEAD = f"{FOLDER}/head.json"
 _CHUNK = 32  # entries that are read at once
+
+
+def process_user() -> str:
+    """Who this process runs as, for the record: by its number, for the environment may name anybody."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in containers that run under a number
+        return f"uid {os.getuid()}"
 
 
 class Draft(NamedTuple):

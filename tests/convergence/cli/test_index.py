@@ -13,7 +13,7 @@ from convergence.cli.index import index as command
 from convergence.errors import IndexConflict, IndexMissing
 from convergence.lake.tables import Lake
 from convergence.search.snapshots import Snapshots
-from convergence.versions.audit import AuditLog, Entry
+from convergence.versions.audit import AuditLog, Entry, process_user
 from convergence_assets.semantic_search.release import SUBJECT
 from resources.environments import settings
 from tests.convergence.search.small_world import World, encoders, squares
@@ -77,11 +77,11 @@ def test_all_that_is_known_of_them_is_there_as_json(home: Home) -> None:
 
 
 def test_a_switch_is_one_change_of_the_alias_and_one_entry_of_the_log(home: Home) -> None:
-    output = said("switch", home.nine[:10], "--reason", "found more", "--actor", "ada")
+    output = said("switch", home.nine[:10], "--reason", "found more")
     assert output == f"semantic_search: {home.nine[:12]} answers, instead of {home.six[:12]}\n"
     assert home.live == home.nine
     (entry,) = home.audited()
-    assert (entry.actor, entry.action) == ("ada", "switch_index")
+    assert (entry.actor, entry.action) == (process_user(), "switch_index")
     assert entry.detail == {"index_version": home.nine, "before": home.six, "reason": "found more"}
 
 
@@ -92,11 +92,11 @@ def test_a_switch_to_what_is_live_changes_nothing_and_is_not_on_record(home: Hom
 
 def test_a_rollback_returns_to_what_answered_before_and_says_why(home: Home) -> None:
     said("switch", home.nine, "--reason", "found more")
-    told = json.loads(said("rollback", "--reason", "found worse", "--actor", "bob", "--json"))
+    told = json.loads(said("rollback", "--reason", "found worse", "--json"))
     assert (told["version"], told["before"], told["changed"]) == (home.six, home.nine, True)
     assert home.live == home.six
     entry = home.audited()[-1]
-    assert (entry.actor, entry.action, entry.detail["reason"]) == ("bob", "rollback_index", "found worse")
+    assert (entry.actor, entry.action, entry.detail["reason"]) == (process_user(), "rollback_index", "found worse")
 
 
 def test_a_rollback_without_anything_before_is_refused(home: Home) -> None:

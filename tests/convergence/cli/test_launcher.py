@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import IO
 
 import pytest
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse
+from starlette.routing import Route
 
 from convergence.lake.tables import Lake
+from tests.convergence.browser import browser
+from tests.convergence.serving.service import running
 
 ROOT = Path(__file__).parents[3]
 
@@ -66,6 +71,55 @@ def test_a_taken_port_is_refused(served: tuple[subprocess.Popen[str], Path, int]
     output, _ = other.communicate(timeout=60)
     assert other.returncode == 2
     assert f"port {served[2]} is taken" in output
+
+
+_CONFIG = {"ops": {"release_fraud_model": {"config": {"action": "promote", "reason": "x"}}}}
+LAUNCH = f"""mutation {{ launchRun(executionParams: {{selector: {{
+  repositoryLocationName: "convergence", repositoryName: "__repository__", pipelineName: "fraud_model_release"
+}}, runConfigData: {json.dumps(json.dumps(_CONFIG))}}}) {{ __typename }} }}"""
+
+
+def _hostile(port: int) -> Starlette:
+    """A site whose page tries to launch that at the UI of this port."""
+    page = (Path(__file__).parent / "hostile.html").read_text()
+    page = page.replace("TARGET", json.dumps(f"http://127.0.0.1:{port}/graphql")).replace("QUERY", json.dumps(LAUNCH))
+    return Starlette(routes=[Route("/", lambda _: HTMLResponse(page))])
+
+
+def _runs(port: int) -> list[str]:
+    body = json.dumps({"query": "{ runsOrError { ... on Runs { results { jobName } } } }"}).encode()
+    asked = urllib.request.Request(f"http://127.0.0.1:{port}/graphql", body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(asked, timeout=30) as answer:
+        return [run["jobName"] for run in json.load(answer)["data"]["runsOrError"]["results"]]
+
+
+def test_a_page_of_another_site_launches_nothing_and_the_uis_own_page_does(
+    served: tuple[subprocess.Popen[str], Path, int], tmp_path: Path
+) -> None:
+    port = served[2]
+    with running(_hostile(port)) as elsewhere, browser(tmp_path) as page:
+        for host in ("127.0.0.1", "evil.localhost"):
+            page.open(f"http://{host}:{elsewhere}/", "window.done()")
+            assert "fraud_model_release" not in _runs(port)
+            assert page.value("window.opened") is None
+        page.open(f"http://evil.localhost:{port}/runs", "true")  # as after DNS rebinding
+        assert "unknown_host" in page.value("document.body.innerText")
+        assert len([address for address in page.requested if f":{port}/graphql" in address]) >= 10
+
+        page.open(f"http://127.0.0.1:{port}/runs", "document.body.innerText.includes('Deployment')")
+        opening = (
+            "new WebSocket(`ws://${location.host}/graphql`, 'graphql-ws').onopen = () => { window.opened = true; }"
+        )
+        page.value(f"{opening}; 1")
+        page.wait("window.opened === true")
+        headers = {"Content-Type": "application/json"}
+        asked = {"method": "POST", "headers": headers, "body": json.dumps({"query": LAUNCH})}
+        page.value(
+            f"fetch('/graphql', {json.dumps(asked)}).then((a) => a.json()).then((a) => {{ window.said = a; }}); 1"
+        )
+        page.wait("window.said !== undefined")
+        assert page.value("window.said.data.launchRun.__typename") == "LaunchRunSuccess"
+    assert "fraud_model_release" in _runs(port)
 
 
 def test_a_dropped_file_becomes_features_with_nobody_asking(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from convergence.cli.audit import audit
 from convergence.lake.tables import Lake
 from convergence.models.releases import Release, current, publish
 from convergence.services.redis import connect, stop_embedded
+from convergence.versions.audit import process_user
 from resources import environments
 from resources.experiments import Experiments
 from tests.convergence.models.releasing import FRAUD, make
@@ -71,12 +73,12 @@ def said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
 
 def promoted(said, *versions: str) -> None:
     for version in versions:
-        assert said("promote", "fraud_model", "--version", version, "--actor", "anna")[0] == 0
+        assert said("promote", "fraud_model", "--version", version)[0] == 0
 
 
 def test_promotion_and_rollback_tell_servers_and_people(said, home: Path) -> None:
     promoted(said, "v0", "v1")
-    code, out, _ = said("rollback", "fraud_model", "--reason", "too many alerts", "--actor", "ben")
+    code, out, _ = said("rollback", "fraud_model", "--reason", "too many alerts")
     assert (code, out) == (0, "fraud_model: release 3 is v0 on transaction_features/f1\n")
     served = current(connect(None, home), "fraud_model")
     assert served is not None
@@ -88,15 +90,26 @@ def test_promotion_and_rollback_tell_servers_and_people(said, home: Path) -> Non
 
 def test_the_log_tells_who_did_what_and_why(said) -> None:
     promoted(said, "v0", "v1")
-    said("rollback", "fraud_model", "--reason", "too many alerts", "--actor", "ben")
+    said("rollback", "fraud_model", "--reason", "too many alerts")
     lines = said("audit", "list", "--subject", "fraud_model")[1].splitlines()
     assert [line.split()[2:5] for line in lines] == [
-        ["anna", "promote", "fraud_model"],
-        ["anna", "promote", "fraud_model"],
-        ["ben", "rollback", "fraud_model"],
+        [process_user(), "promote", "fraud_model"],
+        [process_user(), "promote", "fraud_model"],
+        [process_user(), "rollback", "fraud_model"],
     ]
     assert json.loads(lines[-1][lines[-1].index("{") :])["reason"] == "too many alerts"
     assert said("audit", "list", "--subject", "other")[1] == ""
+
+
+@pytest.mark.parametrize("variable", ["LOGNAME", "USER"])
+def test_who_releases_is_who_the_process_is_and_nobody_else(
+    said, home: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "mallory")
+    promoted(said, "v0")
+    assert said("promote", "fraud_model", "--version", "v1", "--actor", "mallory")[0] == 2
+    lines = said("audit", "list")[1].splitlines()
+    assert [line.split()[2] for line in lines] == [pwd.getpwuid(os.getuid()).pw_name]
 
 
 def test_a_refused_version_needs_a_reason(said) -> None:
@@ -159,14 +172,11 @@ def test_a_higher_release_of_another_lake_is_named_and_replaced_by_force(said, h
     assert (served.number, served.model_version) == (2, "v1")
 
 
-@pytest.mark.parametrize("error", [KeyError, OSError])
-def test_a_user_without_a_name_is_on_record_by_number(
-    said, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
-) -> None:
-    def unknown() -> str:
-        raise error("getpwuid(): uid not found")
+def test_a_user_without_a_name_is_on_record_by_number(said, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found")
 
-    monkeypatch.setattr("getpass.getuser", unknown)
+    monkeypatch.setattr("pwd.getpwuid", unknown)
     assert said("promote", "fraud_model", "--version", "v0")[0] == 0
     assert f"uid {os.getuid()}" in said("audit", "list")[1]
 
@@ -186,7 +196,7 @@ def test_a_sound_log_verifies_with_its_head_and_a_broken_one_does_not(said, home
     assert said("audit", "verify", "--head", head)[0] == 0
     assert said("audit", "verify", "--head", "2:" + "0" * 64)[0] == 1
     file = home / "lake" / "_audit" / "0000000001.json"
-    file.write_text(file.read_text().replace("anna", "anne"))
+    file.write_text(file.read_text().replace(f'"{process_user()}"', '"anne"'))
     code, out, _ = said("audit", "verify")
     assert code == 1
     assert "entry 1 was changed" in out

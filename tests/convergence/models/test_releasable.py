@@ -42,6 +42,14 @@ def test_a_model_that_does_not_give_its_hash_is_refused(lake: Lake) -> None:
         FRAUD.candidate(lake)
 
 
+@pytest.mark.parametrize("place", [1, 12, 63])
+def test_every_digit_of_a_candidates_hash_counts(lake: Lake, place: int) -> None:
+    wrong = [f"{one[:place]}{'1' if one[place] == '0' else '0'}{one[place + 1 :]}" for one in models()["sha256"]]
+    write(lake, FRAUD.models, models().with_columns(sha256=pl.Series(wrong)))
+    with pytest.raises(ModelError, match="v3 in fraud/fraud_model has hash"):
+        FRAUD.candidate(lake)
+
+
 def test_without_models_the_table_is_named(lake: Lake) -> None:
     with pytest.raises(TableMissing, match="fraud/fraud_model"):
         FRAUD.candidate(lake)

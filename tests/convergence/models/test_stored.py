@@ -12,12 +12,13 @@ import numpy as np
 import onnx
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from obstore.store import MemoryStore
 from onnx import TensorProto, helper
 
 from convergence.errors import ConvergenceError, ModelError
-from convergence.models import stored
+from convergence.models import kept, stored
 from convergence.models.onnx_graph import INPUT, Graph
 
 FEATURES = ("amount", "hour", "count")
@@ -233,3 +234,39 @@ def test_a_frame_without_a_feature_is_refused() -> None:
 def test_text_features_are_refused() -> None:
     with pytest.raises(ConvergenceError, match="neither numeric nor Boolean"):
         opened(good()).score_rows(pl.DataFrame({"amount": ["a"], "hour": [2.0], "count": [1]}))
+
+
+@given(st.integers(0, 63), st.sampled_from("0123456789abcdef"))
+@settings(max_examples=40, deadline=None)
+def test_every_digit_of_a_models_hash_counts_wherever_it_is_opened(place: int, digit: str) -> None:
+    blob = good()
+    right = stored.digest(blob)
+    wrong = right[:place] + digit + right[place + 1 :]
+    assume(wrong != right)
+    with pytest.raises(ModelError, match="not the one asked for"):
+        stored.load(blob, sha256=wrong)
+    store = MemoryStore()
+    row = pl.DataFrame({"onnx": [blob], "sha256": [wrong]})
+    with pytest.raises(ModelError, match="not as it was"):
+        kept.keep(store, row)
+    with pytest.raises(ModelError, match="not as it was"):
+        kept.onnx(store, wrong)
+
+
+@pytest.mark.parametrize("wrong", ["", "short", "upper"])
+def test_a_shortened_or_differently_written_hash_is_another(wrong: str) -> None:
+    right = stored.digest(good())
+    with pytest.raises(ModelError, match="not the one asked for"):
+        stored.load(good(), sha256={"": "", "short": right[:12], "upper": right.upper()}[wrong])
+
+
+@given(st.integers(0, 63))
+@settings(max_examples=20, deadline=None)
+def test_every_digit_of_a_kept_files_hash_counts(place: int) -> None:
+    store, blob = MemoryStore(), good()
+    name = stored.digest(blob)
+    right = kept.keep(store, pl.DataFrame({"onnx": [blob], "sha256": [name]}))
+    wrong = right[:place] + ("0" if right[place] != "0" else "1") + right[place + 1 :]
+    assert kept.kept(store, name, right)["onnx"].item() == blob
+    with pytest.raises(ModelError, match="not as it was"):
+        kept.kept(store, name, wrong)

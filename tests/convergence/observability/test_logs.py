@@ -5,11 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from convergence.errors import LakeError
 from convergence.observability.context import bound
 from convergence.observability.day_files import append
-from convergence.observability.logs import JsonLines, log_beside
+from convergence.observability.logs import JsonLines, log_beside, printable
 
 log = logging.getLogger("convergence.test")
 
@@ -103,3 +105,31 @@ def test_a_line_logged_in_a_run_says_which_and_which_step() -> None:
         "step_key": "s",
     }
     assert "op_name" not in line
+
+
+FORGED = "GET /a\n2026-01-01 ERROR all is lost\r\x1b[2J\x9b31m\u202e\u2028\x00\udcff"
+
+
+def test_what_a_client_says_is_one_line_in_terminal_and_log_and_moves_no_cursor(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with log_beside(tmp_path):
+        logging.getLogger("convergence.test").warning("asked for %s", FORGED)
+        try:
+            raise ValueError(FORGED)
+        except ValueError:
+            logging.getLogger("convergence.test").exception("failed")
+    (file,) = tmp_path.glob("*.jsonl")
+    terminal, written = capfd.readouterr().err, file.read_text()
+    first, *rest = terminal.splitlines()
+    assert first == "asked for GET /a\\n2026-01-01 ERROR all is lost\\r\\u001b[2J\\u009b31m\\u202e\\u2028\\u0000\\udcff"
+    assert all(sign.isprintable() for sign in (terminal + written).replace("\n", ""))
+    assert not any(line.startswith("2026-01-01") for line in rest)
+    assert json.loads(written.splitlines()[0])["message"] == f"asked for {FORGED}"
+
+
+@given(st.text())
+def test_a_printable_text_has_nothing_unseen_and_tells_all(text: str) -> None:
+    shown = printable(json.dumps(text, ensure_ascii=False))
+    assert shown.isprintable()
+    assert json.loads(shown) == text

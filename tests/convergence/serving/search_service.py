@@ -11,6 +11,7 @@ from convergence.objects.images import ImageDecoder
 from convergence.observability.traces import OFF, Tracer
 from convergence.search.following import Searching
 from convergence.serving.access import Access, Token
+from convergence.serving.bodies import Bodies
 from convergence.serving.search_app import create_search_app
 from convergence.serving.search_metrics import SearchMetrics
 from convergence.serving.search_routes import SearchRoutes
@@ -62,6 +63,6 @@ def search_service(
     with ImageDecoder(within=30.0) as decoder:
         routes = SearchRoutes(searching, world.objects, decoder, SearchMetrics(), tracer)
         access = Access(tokens, rate=rate, burst=int(rate))
-        app = create_search_app(routes, access, max_bytes=max_bytes, on_stop=[searching.stop])
+        app = create_search_app(routes, access, bodies=Bodies(max_bytes), on_stop=[searching.stop])
         with running(app) as port:
             yield Service(port, searching, decoder)

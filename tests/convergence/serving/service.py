@@ -20,6 +20,7 @@ from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import WHOLE, Lake
 from convergence.models.onnx_graph import INPUT, Graph
 from convergence.serving.access import Access, Token
+from convergence.serving.heads import Bounded
 from convergence_assets.fraud.online import SERVED
 
 PATIENT = 1.0  # seconds for the store where a busy machine must not decide
@@ -47,12 +48,12 @@ def decided(lake: Lake, blob: bytes, version: str = "2018-05-06-test") -> None:
 
 
 @contextmanager
-def running(app: Any) -> Iterator[int]:
+def running(app: Any, http: type[Bounded] = Bounded) -> Iterator[int]:
     """The port of a server of this app."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="critical", access_log=False))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, http=http, log_level="critical", access_log=False))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

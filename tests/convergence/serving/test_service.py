@@ -167,7 +167,8 @@ def test_a_body_that_is_no_request_gets_a_stable_error_without_its_content(port:
 
 def test_a_long_body_that_does_not_say_how_long_it_is_is_refused(port: int) -> None:
     connection = HTTPConnection("127.0.0.1", port, timeout=30)
-    connection.request("POST", SCORE, iter([b"x" * 500_000] * 4), {"Transfer-Encoding": "chunked"}, encode_chunked=True)
+    headers = {"Transfer-Encoding": "chunked", "Content-Type": "application/json"}
+    connection.request("POST", SCORE, iter([b"x" * 500_000] * 4), headers, encode_chunked=True)
     answer = connection.getresponse()
     assert (answer.status, json.loads(answer.read())["error"]["code"]) == (413, "too_large")
     connection.close()

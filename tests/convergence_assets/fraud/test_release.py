@@ -1,5 +1,7 @@
 """Releasing from the UI does what the commands do, by the same record."""
 
+import os
+import pwd
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +40,7 @@ def home(tmp_path: Path, empty_registry: Path) -> Iterator[Path]:
 def run(lake: Lake, home: Path, instance: dg.DagsterInstance, **config: str) -> dg.ExecuteInProcessResult:
     (job,) = FRAUD.jobs
     return job.execute_in_process(
-        run_config={"ops": {"release_fraud_model": {"config": {"actor": "anna", "reason": "because", **config}}}},
+        run_config={"ops": {"release_fraud_model": {"config": {"reason": "because", **config}}}},
         resources={
             "lake": LakeIOManager(root=lake.root),
             "online": Online(home=str(home)),
@@ -63,7 +65,8 @@ def test_promotions_and_a_rollback_from_the_ui_reach_log_redis_and_mlflow(
     assert current(online, "fraud_model") == release
     registry = Experiments(tracking_uri=f"sqlite:///{home}/mlflow.db", artifacts="")
     assert registry.aliases("fraud_model") == {"champion": "v0"}
-    assert [(e.actor, e.action) for e in log.entries()] == [("anna", "promote")] * 2 + [("anna", "rollback")]
+    me = pwd.getpwuid(os.getuid()).pw_name  # who the run is, whatever its config says
+    assert [(e.actor, e.action) for e in log.entries()] == [(me, "promote")] * 2 + [(me, "rollback")]
     assert released(log, FRAUD.declared.name)["model_version"].to_list() == ["v0", "v1", "v0"]
 
 
@@ -84,3 +87,9 @@ def test_a_refused_version_is_released_with_a_reason_that_goes_on_record(
     assert run(make(lake), home, instance, action="promote", version="v2", override="tested by hand").success
     (entry,) = AuditLog(lake.store).entries()
     assert entry.detail["override"] == "tested by hand"
+
+
+def test_a_runs_config_cannot_say_who_releases(lake: Lake, home: Path, instance: dg.DagsterInstance) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match="actor"):
+        run(make(lake), home, instance, action="promote", version="v0", actor="mallory")
+    assert list(AuditLog(lake.store).entries()) == []
