@@ -22,7 +22,8 @@ def list_(topic: str) -> None:
 
     wanted, here = topic_named(topic), lake()
     waiting = Rejected(here).waiting(wanted, Lander(here, wanted, Provenance("list", "")).landed)
-    for reason, count in waiting["reason"].value_counts().sort(["count", "reason"], descending=[True, False]).rows():
+    causes = waiting["reason"].str.replace(r"^line \d+: ", "")
+    for reason, count in causes.value_counts().sort(["count", "reason"], descending=[True, False]).rows():
         click.echo(f"{count:>10,}  {reason}")
     click.echo(f"{topic}: {waiting.height:,} rejected messages wait")
     if waiting.height:
