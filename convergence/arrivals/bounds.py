@@ -76,9 +76,9 @@ def refuse_size(rows: int, columns: int) -> None:
 
 
 def refuse_lines(content: bytes, columns: int) -> None:
-    """Raise Unreadable if a text with so many values to a line has too many lines. Two bytes are one at least."""
+    """Raise Unreadable if a text of so many columns has too many, or too many lines; one takes two bytes at least."""
     most = len(content) // 2 + 1
-    if most > MOST_ROWS or most * columns * CELL > MOST_BYTES:
+    if most > MOST_ROWS or columns > MOST_COLUMNS or most * columns * CELL > MOST_BYTES:
         refuse_size(lines_in(content), columns)
 
 
