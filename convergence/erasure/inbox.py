@@ -61,7 +61,7 @@ def _messages(path: Path, content: bytes, topic: Topic) -> int:
     written = path.with_name(f".counting.{path.name}")
     written.write_bytes(content)
     try:
-        told = decode(written, topic.columns)
+        told = decode(written, topic.columns, topic.renames)
     finally:
         written.unlink()
     return max([*told.rows[OFFSET][-1:], *told.broken[OFFSET][-1:]], default=-1) + 1
