@@ -68,13 +68,6 @@ def decode_json(
 CODECS: Mapping[str, Codec] = {"json": decode_json}
 
 
-def within_calendar(column: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    """Null where a time lies outside the years 1 to 9999: neither Python nor JSON has a word for it."""
-    per_second = {"ms": 1_000, "us": 1_000_000}[kind.time_unit] if isinstance(kind, pl.Datetime) else 1 / 86_400
-    first, end = (int(second * per_second) for second in (-62_135_596_800, 253_402_300_800))
-    return pl.when(column.to_physical().is_between(first, end, closed="left")).then(column)
-
-
 _READ_AS: dict[type[pl.DataType], pl.DataType] = {kind: kind() for kind in (pl.Int32, pl.Int64, pl.Float64, pl.Boolean)}
 
 

@@ -14,6 +14,9 @@ import polars as pl
 from convergence.arrivals.codecs import OFFSET, Messages
 from convergence.arrivals.files import decode
 from convergence.arrivals.topics import Arrived, NextOffset, Span, Topic
+from convergence.errors import ArrivalError
+
+_MOST_HELD = 2**28  # bytes of files and their rows in a batch, unless a single file has more
 
 
 @dataclass(frozen=True)
@@ -24,28 +27,39 @@ class DropFolder:
     name = "drop folder"
 
     def offered(self, topic: Topic, landed: NextOffset) -> list[Span]:
-        """Files whose content has not landed, as one message each: application id `file/<topic>/<sha256>`."""
+        """Files whose content has not landed, as one message each: application id `file/<topic>/<sha256>`.
+
+        Raises ArrivalError if the folder is a link.
+        """
         return [Span(application, 0, 1, path.name) for application, path in self._unlanded(topic, landed)]
 
     def batches(self, topic: Topic, landed: NextOffset, rows: int) -> Iterator[list[Arrived]]:
-        """Whole files by name, as many as hold about `rows` messages."""
+        """Whole files by name, as many as hold about `rows` messages, fewer where these are large."""
         batch: list[Arrived] = []
+        held = 0
         for application, path in self._unlanded(topic, landed):
-            messages = decode(path, topic.columns)
+            messages = decode(path, topic.columns, topic.renames)
             if application != f"file/{topic.name}/{_sha256(path)}":
                 continue  # it was still being written: the next look sees the whole of it
             offsets = [*messages.rows[OFFSET][-1:], *messages.broken[OFFSET][-1:]]
             span = Span(application, 0, max(offsets, default=-1) + 1, _origin(path, messages))
             batch.append(Arrived(span, lambda messages=messages: messages))
-            if sum(arrived.span.end for arrived in batch) >= rows:
+            held += path.stat().st_size + int(messages.rows.estimated_size())
+            if held >= _MOST_HELD or sum(arrived.span.end for arrived in batch) >= rows:
                 yield batch
-                batch = []
+                batch, held = [], 0
         if batch:
             yield batch
 
     def _unlanded(self, topic: Topic, landed: NextOffset) -> Iterator[tuple[str, Path]]:
         seen: set[str] = set()
-        for path in sorted((self.root / topic.name).glob("[!.]*")):
+        folder = self.root / topic.name
+        if folder.is_symlink():
+            raise ArrivalError(
+                f"{folder} is a link, and links in a drop folder are not followed. Nothing of it was landed. Make it a "
+                "folder and move the files there"
+            )
+        for path in sorted(folder.glob("[!.]*")):
             if not path.is_file() or path.is_symlink():  # a link could lead out of the folder
                 continue
             try:
@@ -65,9 +79,12 @@ def _digest(path: str, size: int, modified: int) -> str:
 
 
 def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _origin(path: Path, messages: Messages) -> str:
-    described = path.name.lower().endswith(".parquet") and messages.rows.height
-    return (pl.read_parquet_metadata(path.read_bytes()).get("origin") if described else None) or "dropped file"
+    if not path.name.lower().endswith(".parquet") or messages.rows.is_empty():
+        return "dropped file"
+    with path.open("rb") as file:
+        return pl.read_parquet_metadata(file).get("origin", "dropped file")

@@ -1,96 +1,178 @@
 """Files to messages. A broken line costs that line, a broken file costs that file, and neither stops the rest.
 
 CSV is read as text: the lander casts to the contract's types, so that a value of the wrong type is a rejected row
-with a reason instead of an unreadable file.
+with a reason instead of an unreadable file. A file of which nothing can be read is one broken message that says why.
 """
 
-import csv
-import gzip
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
+from types import MappingProxyType
+from typing import cast
 
 import polars as pl
 
-from convergence.arrivals.codecs import BROKEN, OFFSET, Messages, decode_json, within_calendar
+from convergence.arrivals.bounds import (
+    MOST_BYTES,
+    MOST_LINE,
+    Unreadable,
+    content_of,
+    refuse_bomb,
+    refuse_lines,
+    refuse_memory,
+    refuse_size,
+    unzipped,
+)
+from convergence.arrivals.codecs import BROKEN, OFFSET, Messages, decode_json
+from convergence.arrivals.csv_files import QUOTATION, BrokenLine, header_of, read_csv
+from convergence.arrivals.evidence import text_of
+from convergence.arrivals.parquet_footer import cost_of
+from convergence.arrivals.repeated_keys import repeated_keys
 
-_Columns = Mapping[str, pl.DataType]
-_DATED = (pl.Date(), *(pl.Datetime(unit, zone) for unit in ("ms", "us") for zone in (None, "UTC")))
+_BOM = b"\xef\xbb\xbf"
+_UTF_16 = "written in UTF-16: save it as UTF-8"
+_NO_TEXT = {
+    b"\xff\xfe": _UTF_16,
+    b"\xfe\xff": _UTF_16,
+    b"\x1f\x8b": "compressed with gzip: a CSV like this is called .csv.gz",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: use gzip, and call it .csv.gz",
+    b"PK\x03\x04": "a workbook or zip archive: save its table as CSV in UTF-8",
+    b"PAR1": "Parquet: call it .parquet",
+}
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
-def decode(path: Path, columns: _Columns) -> Messages:
-    """Every message of a file, in order; a file that cannot be read is one broken message.
+@dataclass(frozen=True)
+class _Wanted:
+    """The fields of a topic: `columns` under a message's names, with types, and which of them are renamed to what."""
 
-    `columns` are the fields wanted of JSON lines, as `decode_json` takes them; other formats give all that they have.
+    columns: Mapping[str, pl.DataType]
+    renames: Mapping[str, str]
+
+    def check(self, names: Sequence[str]) -> None:
+        """Raise Unreadable if none of these is a field, or two are the same one."""
+        counts = Counter(self.renames.get(name, name) for name in names)
+        fields = {self.renames.get(name, name): name for name in self.columns}
+        if fields.keys().isdisjoint(counts):
+            raise Unreadable(_unknown(names, sorted({*fields, *self.columns})))
+        if twice := [name for field, name in fields.items() if counts[field] > 1]:
+            raise Unreadable(f"two columns are the field {twice[0]}: leave one of them")
+
+
+def decode(
+    path: Path, columns: Mapping[str, pl.DataType], renames: Mapping[str, str] = MappingProxyType({})
+) -> Messages:
+    """Every message of a file, in order; a file that cannot be read, or yields nothing, is one broken message.
+
+    `columns` are the fields wanted of JSON lines, as `decode_json` takes them; other formats give all that they have,
+    but must have one of these at least, or of those they are renamed to. Raises OSError if the disk does not give it.
     """
-    reader = next((read for ending, read in _READERS.items() if path.name.lower().endswith(ending)), None)
-    if reader is None:
-        return _unreadable(path, f"unknown file type: expected {', '.join(_READERS)}")
     try:
-        return reader(path, columns)
-    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, EOFError, ValueError, csv.Error) as error:
-        return _unreadable(path, f"unreadable file: {type(error).__name__}")
+        reader = next((read for ending, read in _READERS.items() if path.name.lower().endswith(ending)), None)
+        if reader is None:
+            raise Unreadable(f"unknown file type: expected {', '.join(_READERS)}")
+        messages = reader(path, _Wanted(columns, renames))
+        if not messages.rows.height + messages.broken.height:
+            raise Unreadable("no row in it")
+    except Unreadable as error:
+        return Messages(_numbered(pl.DataFrame(), []), _broken([(0, str(error), os.fsencode(path.name))]))
+    return messages
 
 
-def _unreadable(path: Path, reason: str) -> Messages:
-    return Messages(
-        _numbered(pl.DataFrame(), range(0)), _broken([(0, reason, os.fsencode(path.name).decode(errors="replace"))])
-    )
-
-
-def _read_parquet(path: Path, _: _Columns) -> Messages:
-    frame = pl.read_parquet(path.read_bytes())
-    frame = frame.with_columns(within_calendar(pl.col(c), d) for c, d in frame.schema.items() if d in _DATED)
-    odd = [c for c in frame if not (c.dtype.is_numeric() or c.dtype in (pl.String, pl.Boolean, pl.Date, pl.Datetime))]
-    as_text = [pl.Series(c.name, [None if v is None else str(v) for v in c.to_list()], pl.String) for c in odd]
-    return Messages(_numbered(frame.with_columns(as_text), range(frame.height)), _broken([]))
-
-
-def _read_csv(path: Path, _: _Columns) -> Messages:
+def _read_parquet(path: Path, wanted: _Wanted) -> Messages:
+    content = content_of(path)
+    cost = cost_of(content)
+    refuse_size(cost.rows, len(cost.names))
+    refuse_bomb(cost.pages, len(content))
+    refuse_memory(cost.values)
+    if cost.repeated > MOST_BYTES:
+        raise Unreadable("its encoding DELTA_BYTE_ARRAY does not tell how long its values are: write it with another")
+    wanted.check(cost.names)
     try:
-        frame = pl.read_csv(path.read_bytes(), infer_schema=False)  # Polars takes no name that is not UTF-8
-    except pl.exceptions.NoDataError:
-        return Messages(_numbered(pl.DataFrame(), range(0)), _broken([]))
-    except pl.exceptions.ComputeError:
-        return _read_csv_by_line(path, _)  # slow, but it tells the broken lines from the others
+        frame = pl.read_parquet(content)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+        raise Unreadable("damaged Parquet, or of a kind that cannot be read: write it again") from None
+    refuse_memory(int(frame.estimated_size()))  # rows may share a text, which counts for each of them
     return Messages(_numbered(frame, range(frame.height)), _broken([]))
 
 
-def _read_csv_by_line(path: Path, _: _Columns) -> Messages:
-    opened = gzip.open if path.name.lower().endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        header, *lines = csv.reader(file, strict=True)
-    rows, offsets, broken = [], [], []
-    for offset, line in enumerate(lines):
-        if len(line) <= len(header) and is_text("".join(line)):
-            rows.append([value or None for value in line] + [None] * (len(header) - len(line)))
-            offsets.append(offset)
-        else:
-            broken.append((offset, "not a line of this CSV", ",".join(line).encode(errors="replace").decode()))
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(header, pl.String), orient="row")
+def _read_csv(path: Path, wanted: _Wanted) -> Messages:
+    content = _text(unzipped(path) if path.name.lower().endswith(".gz") else content_of(path))
+    names, end = header_of(content)
+    wanted.check(names)
+    frame, offsets, broken = read_csv(content, _apart(names), end)
     return Messages(_numbered(frame, offsets), _broken(broken))
 
 
-def _read_jsonl(path: Path, columns: _Columns) -> Messages:
-    lines = [line for line in path.read_bytes().removeprefix(b"\xef\xbb\xbf").splitlines() if line.strip()]
-    return decode_json(lines, range(len(lines)), columns)
+def _read_jsonl(path: Path, wanted: _Wanted) -> Messages:
+    content = _text(content_of(path))
+    refuse_lines(content, len(wanted.columns))
+    every = content.splitlines()
+    lines = [line for line in every if line.strip()]
+    read, long = lines, {}
+    if max(map(len, lines), default=0) > MOST_LINE:
+        long = {n: f"{len(line)} bytes, at most {MOST_LINE}" for n, line in enumerate(lines) if len(line) > MOST_LINE}
+        read = [b"" if n in long else line for n, line in enumerate(lines)]
+    messages = decode_json(read, range(len(lines)), wanted.columns)
+    rows, raw = messages.rows, cast("Sequence[bytes]", messages.raw)
+    keys = repeated_keys(content, raw, rows, wanted.columns)
+    wrong = dict(messages.broken.select(OFFSET, "reason").iter_rows())
+    wrong |= {rows[OFFSET][place]: f"the key {key} stands in it twice" for place, key in keys.items()} | long
+    if not wrong:
+        return messages
+    kept = ~rows[OFFSET].is_in(list(wrong))
+    numbers = [n for n, line in enumerate(every, start=1) if line.strip()]
+    broken = [(at, f"line {numbers[at]}: {wrong[at]}", lines[at][:MOST_LINE]) for at in sorted(wrong)]
+    return Messages(rows.filter(kept), _broken(broken), list(compress(raw, kept)))
 
 
-def _numbered(frame: pl.DataFrame, offsets: Sequence[int]) -> pl.DataFrame:
+def _text(content: bytes) -> bytes:
+    """Content that may be lines of UTF-8, without the mark of byte order. Raises Unreadable if it is no such thing."""
+    if not content:
+        raise Unreadable("an empty file")
+    if known := next((told for begin, told in _NO_TEXT.items() if content.startswith(begin)), None):
+        raise Unreadable(known)
+    halves = content[:512:2], content[1:512:2]
+    if any(2 * half.count(0) > len(half) for half in halves):
+        raise Unreadable(_UTF_16)
+    return content.removeprefix(_BOM)
+
+
+def _unknown(names: Sequence[str], fields: Sequence[str]) -> str:
+    line = ",".join(names)
+    for separator, name in _SEPARATORS.items():
+        if not {one.strip("\"' ") for one in line.split(separator)}.isdisjoint(fields):
+            return f"its columns are separated by {name}: write commas"
+    if '"' in line:
+        return f"its first line has {QUOTATION}"
+    return f"none of its columns is a field of this topic ({', '.join(fields)}): name them in its first line"
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Names that differ; those that do not are of columns that no field is in."""
+    found: dict[str, None] = {}
+    for name in names:
+        number, new = 0, name
+        while new in found:
+            number += 1
+            new = f"{name}_{number}"
+        found[new] = None
+    return list(found)
+
+
+def _numbered(frame: pl.DataFrame, offsets: Sequence[int] | pl.Series) -> pl.DataFrame:
     """With the position of each message; a field of that name in the message gives way."""
     return frame.drop(OFFSET, strict=False).with_columns(pl.Series(OFFSET, offsets, pl.Int64))
 
 
-def is_text(value: str) -> bool:
-    """Whether a string can be stored: a broken encoding can hold halves of characters."""
-    return value.isascii() or not any("\ud800" <= character <= "\udfff" for character in value)
+def _broken(lines: Sequence[BrokenLine]) -> pl.DataFrame:
+    return pl.DataFrame([(at, why, text_of(raw)) for at, why, raw in lines], schema=BROKEN, orient="row")
 
 
-def _broken(messages: list[tuple[int, str, str]]) -> pl.DataFrame:
-    return pl.DataFrame(messages, schema=BROKEN, orient="row")
-
-
-_READERS: dict[str, Callable[[Path, _Columns], Messages]] = {
+_READERS: Mapping[str, Callable[[Path, _Wanted], Messages]] = {
     ".parquet": _read_parquet,
     ".csv": _read_csv,
     ".csv.gz": _read_csv,

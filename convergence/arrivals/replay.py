@@ -24,7 +24,8 @@ def replay(
     """Write the messages of each day as they would have arrived, and yield day, messages and origin.
 
     `speed` is how many times faster than the event time to go (86400: a day a second); None: as fast as possible.
-    A day that is there already is not written again. Raises ArrivalError for days outside the topic's history.
+    A day that is there already is not written again, one without messages not at all. Raises ArrivalError for days
+    outside the topic's history.
     """
     wanted, origin = history_of(topic, data, first, last)
     folder = inbox / topic.name
@@ -58,6 +59,6 @@ def history_of(topic: Topic, data: Path | None, first: date, last: date) -> tupl
 
 
 def _write(messages: pl.DataFrame, folder: Path, name: str, origin: str) -> None:
-    if not (folder / name).exists():
+    if messages.height and not (folder / name).exists():
         messages.write_parquet(folder / f".{name}", metadata={"origin": origin})
         (folder / f".{name}").rename(folder / name)

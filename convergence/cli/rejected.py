@@ -23,7 +23,7 @@ def list_(topic: str) -> None:
 
     wanted, here = topic_named(topic), lake()
     waiting = Rejected(here).waiting(wanted, Lander(here, wanted, Provenance("list", "")).landed)
-    causes = without_values(waiting["reason"])
+    causes = without_values(waiting["reason"]).str.replace(r"^line \d+: ", "")
     for reason, count in causes.value_counts().sort(["count", "reason"], descending=[True, False]).rows():
         click.echo(f"{count:>10,}  {reason}")
     click.echo(f"{topic}: {waiting.height:,} rejected messages wait")

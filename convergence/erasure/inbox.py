@@ -113,7 +113,7 @@ def _messages(name: str, content: bytes, topic: Topic) -> int:
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder, name)
         written.write_bytes(content)
-        told = decode(written, topic.columns)
+        told = decode(written, topic.columns, topic.renames)
     return max([*told.rows[OFFSET][-1:], *told.broken[OFFSET][-1:]], default=-1) + 1
 
 

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import pytest
+
+from convergence.arrivals import drop_folder
 from convergence.arrivals.drop_folder import DropFolder
 from convergence.arrivals.lander import land
 from convergence.arrivals.topics import Span
+from convergence.errors import ArrivalError
 from convergence.lake.manifests import Provenance
 from convergence.lake.tables import Lake
 from tests.convergence.arrivals.landing import REJECTED, TABLE, TOPIC, application, drop, landed, message, rows
@@ -78,9 +82,37 @@ def test_the_commit_names_the_content_and_the_rows_landed(lake: Lake, tmp_path: 
     assert handle.transaction_version(application(path)) == 3
 
 
-def test_a_file_without_messages_is_remembered_as_landed(lake: Lake, tmp_path: Path) -> None:
+def test_a_file_without_messages_is_told_once(lake: Lake, tmp_path: Path) -> None:
     drop(tmp_path, "a.jsonl")
-    assert [landed(lake, tmp_path).commits for _ in range(2)] == [1, 0]
+    assert [landed(lake, tmp_path).rejected for _ in range(2)] == [1, 0]
+    assert rows(lake, REJECTED)["reason"].to_list() == ["an empty file"]
+
+
+def test_a_link_in_the_folder_is_not_followed(lake: Lake, tmp_path: Path) -> None:
+    elsewhere = drop(tmp_path / "elsewhere", "secret.jsonl", message(7))
+    path = drop(tmp_path, "a.jsonl", message(1))
+    path.with_name("b.jsonl").symlink_to(elsewhere)
+    path.with_name("c").symlink_to(elsewhere.parent)
+    assert landed(lake, tmp_path).messages == 1
+    assert rows(lake, TABLE)["payment_id"].to_list() == [1]
+
+
+def test_a_folder_of_a_topic_that_is_a_link_is_refused(lake: Lake, tmp_path: Path) -> None:
+    elsewhere = drop(tmp_path / "elsewhere", "secret.jsonl", message(7)).parent
+    (tmp_path / "inbox").mkdir()
+    (tmp_path / "inbox" / TOPIC.name).symlink_to(elsewhere)
+    with pytest.raises(ArrivalError, match=r"shop\.payments is a link, .* are not followed\. Nothing of it was landed"):
+        landed(lake, tmp_path / "inbox")
+    assert lake.open(TABLE) is None
+
+
+def test_large_files_are_landed_one_after_the_other(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drop_folder, "_MOST_HELD", 100)
+    for number in range(3):
+        drop(tmp_path, f"{number}.jsonl", message(number))
+    assert landed(lake, tmp_path).commits == 3
 
 
 def test_an_unreadable_file_and_an_unknown_ending_do_not_stop_the_others(lake: Lake, tmp_path: Path) -> None:
