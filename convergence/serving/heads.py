@@ -61,7 +61,7 @@ class Bounded(HttpToolsProtocol):
             self._refuse(431, "head_too_large", said, "send less in the address and the headers")
 
     def on_body(self, body: bytes) -> None:
-        """Chunks may be as small as a byte, with seven around it."""
+        """Chunks may be as small as a byte, with five around it."""
         self._spare += 9 * len(body)
         super().on_body(body)
 
