@@ -184,7 +184,7 @@ def test_columns_that_are_no_fields_may_have_one_name(tmp_path: Path) -> None:
 def test_a_json_object_with_a_key_twice_costs_that_line(tmp_path: Path, line: str) -> None:
     others = (
         '{"id": 1, "note": "\\"id\\": \\u00fc"}\n',
-        '{"id": 2, "note": {"id": "id"}}\n{"at": null, "x": 1, "x": 2}\n',
+        '{"id": 2, "x": {"id": "id"}}\n{"at": null, "x": 1, "x": 2}\n',
     )
     messages = decoded(write(tmp_path, "a.jsonl", f"\n{others[0]}{line}\n{others[1]}"))
     assert messages.rows["offset"].to_list() == [0, 2, 3]
