@@ -77,10 +77,11 @@ def test_what_was_acknowledged_is_there_after_a_power_cut(lake: Lake, disk: Disk
     write(lake, rows(0, 1), rows(1, 2))
     append(lake, rows(0, 3), offset=1)
     write(lake, rows(1, 4, 5, note=6))  # with a new column
+    write(lake, rows(2, 6, note=7))  # in a new folder
 
     cut = after_a_power_cut(lake, disk)
 
-    assert values(cut) == [1, 3, 4, 5]
+    assert values(cut) == [1, 3, 4, 5, 6]
     assert verify(cut, TABLE).damages == []
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from convergence.search import alias
+from convergence.lake import durable
 from convergence.search.qdrant_edge_index import EdgeIndex
 from convergence.search.snapshots import Snapshots
 from tests.convergence.search.index_points import made
@@ -22,7 +22,7 @@ DEATHS: dict[str, tuple[Any, str, int]] = {  # what is called, and at which call
     "optimizing": (EdgeIndex, "optimize", 2),
     "closing": (EdgeIndex, "close", 1),
     "describing": (pl.DataFrame, "write_parquet", 1),
-    "syncing": (alias, "last", 5),
+    "syncing": (durable, "settle", 5),
     "naming": (Path, "rename", 1),
 }
 
