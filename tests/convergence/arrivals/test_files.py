@@ -125,6 +125,9 @@ def test_a_byte_order_mark_is_no_part_of_the_first_field(tmp_path: Path, name: s
     assert messages.rows["id"].cast(pl.Int64).to_list() == [1, 2]
 
 
+_UTF_16_GZ = gzip.compress("id,note\n1,x\n".encode("utf-16-be"), mtime=0)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
