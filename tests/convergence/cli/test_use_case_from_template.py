@@ -35,7 +35,7 @@ def run(copy: Path, module: str, *arguments: str, code: int = 0) -> str:
 
 
 def test_its_own_tests_are_green_at_once(checkout: Path) -> None:
-    assert "2 passed" in run(checkout, "pytest", "tests/convergence_assets/claim_triage", "-p", "no:cacheprovider")
+    assert "5 passed" in run(checkout, "pytest", "tests/convergence_assets/claim_triage", "-p", "no:cacheprovider")
 
 
 def test_it_is_in_the_graph_with_no_other_edit(checkout: Path) -> None:
@@ -47,7 +47,7 @@ def test_it_is_in_the_graph_with_no_other_edit(checkout: Path) -> None:
     )
     listing = run(checkout, "listing")
     assert "claim_triage/raw_claim_triage_events" in listing
-    assert "claim_triage/claim_triage_daily_values" in listing
+    assert "claim_triage/claim_triage_scores" in listing
 
 
 def test_its_code_is_clean(checkout: Path) -> None:
@@ -58,22 +58,22 @@ def test_its_code_is_clean(checkout: Path) -> None:
 
 def test_the_demo_builds_it_and_a_second_demo_does_nothing(checkout: Path) -> None:
     first = run(checkout, "convergence.cli", "demo", "--use-case", "claim_triage")
-    assert "14/14" in first
+    assert "42/42" in first
     assert "SIMULATED HERE" in first
     assert "failed" not in first
 
     second = run(checkout, "convergence.cli", "demo", "--use-case", "claim_triage")
-    assert second.count("up to date") == 2
+    assert second.count("up to date") == first.count("SIMULATED HERE")
 
     printed = run(
-        checkout, "convergence.cli", "manifest", "claim_triage/claim_triage_daily_values", "--partition", "2024-01-03"
+        checkout, "convergence.cli", "manifest", "claim_triage/claim_triage_events", "--partition", "2024-01-03"
     )
     manifest = json.loads(printed)
-    assert manifest["rows"] == 5
+    assert manifest["rows"] == 96
     assert list(manifest["inputs"]["claim_triage/raw_claim_triage_events"]["partitions"]) == ["2024-01-03"]
 
 
-@pytest.mark.parametrize("table", ["raw_claim_triage_events", "claim_triage_daily_values"])
+@pytest.mark.parametrize("table", ["raw_claim_triage_events", "claim_triage_features"])
 def test_a_demo_that_was_killed_is_finished_by_the_next(table: str, checkout: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(checkout), "CONVERGENCE_HOME": str(tmp_path)}
     command = [sys.executable, "-W", "ignore", "-m", "convergence.cli", "demo", "--use-case", "claim_triage"]

@@ -1,0 +1,36 @@
+"""The features of an event, declared once: computed by batch, backfill, checks and documentation alike."""
+
+from datetime import timedelta
+
+import narwhals as nw
+
+from convergence.features.contract import feature_contract
+from convergence.features.groups import FeatureTable
+from convergence.features.views import Aggregate, FeatureView, RowExpression
+from convergence_assets._template.contracts import TemplateEvent
+
+_ENTITY, _WEEK = ("entity_id",), timedelta(days=7)
+
+TEMPLATE_FEATURES = FeatureView(
+    "template_features",
+    description="What was known about the entity when an event arrived",
+    source="template_events",
+    sequence="event_id",
+    keep=("event_date", "event_id", "entity_id", "value"),
+    aggregates=(
+        Aggregate("count_7d", entity=_ENTITY, function="count", window=_WEEK,
+                  description="Events of the entity in the last 7 days, this one included"),
+        Aggregate("mean_7d", entity=_ENTITY, function="mean", column="value", resolution=0.01, window=_WEEK,
+                  description="Mean value of the entity in the last 7 days"),
+    ),
+    expressions=(
+        RowExpression("value_to_mean", nw.col("value") / nw.col("mean_7d"), "Value relative to the entity's mean"),
+    ),
+)  # fmt: skip
+
+TemplateFeatures = feature_contract(
+    TEMPLATE_FEATURES, "TemplateFeatures", TemplateEvent, {"template_events": TemplateEvent}, module=__name__
+)
+MODEL_INPUT = ("value", *TEMPLATE_FEATURES.features)
+
+VIEWS = (FeatureTable("template/template_features", TEMPLATE_FEATURES, TemplateFeatures, MODEL_INPUT),)
