@@ -11,7 +11,7 @@ from convergence_assets._template.contracts import TemplateEvent
 
 _ENTITY, _WEEK = ("entity_id",), timedelta(days=7)
 
-TEMPLATE_FEATURES = FeatureView(
+VIEW = FeatureView(
     "template_features",
     description="What was known about the entity when an event arrived",
     source="template_events",
@@ -28,9 +28,8 @@ TEMPLATE_FEATURES = FeatureView(
     ),
 )  # fmt: skip
 
-TemplateFeatures = feature_contract(
-    TEMPLATE_FEATURES, "TemplateFeatures", TemplateEvent, {"template_events": TemplateEvent}, module=__name__
-)
-MODEL_INPUT = ("value", *TEMPLATE_FEATURES.features)
+_SOURCES = {"template_events": TemplateEvent}
+TemplateFeatures = feature_contract(VIEW, "TemplateFeatures", TemplateEvent, _SOURCES, module=__name__)
+MODEL_INPUT = ("value", *VIEW.features)
 
-VIEWS = (FeatureTable("template/template_features", TEMPLATE_FEATURES, TemplateFeatures, MODEL_INPUT),)
+VIEWS = (FeatureTable("template/template_features", VIEW, TemplateFeatures, MODEL_INPUT),)

@@ -9,7 +9,7 @@ from convergence.features.windows import compute
 from convergence.lake.contracts import schema_of
 from convergence_assets._template.arrivals import DAILY
 from convergence_assets._template.contracts import TemplateEvent, TemplateLabel
-from convergence_assets._template.feature_views import TEMPLATE_FEATURES, TemplateFeatures
+from convergence_assets._template.feature_views import VIEW, TemplateFeatures
 from convergence_assets._template.use_case import LABEL_DELAY
 from convergence_assets.partitions import window
 from resources.lake import lake_asset
@@ -22,6 +22,7 @@ _OWNED = {
     "kinds": {"polars", "deltalake"},
     "code_version": "1",
 }
+_WEEK = window(*VIEW.reach_back("template_events"))
 _RAW = {"raw_template_events": dg.AssetIn(key_prefix="template")}
 
 
@@ -44,7 +45,7 @@ def label_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
 
 def feature_rows(template_events: pl.LazyFrame, start: datetime, end: datetime) -> pl.DataFrame:
     """Feature rows of the events with start <= event_time < end; earlier rows are their history."""
-    return compute(TEMPLATE_FEATURES, {"template_events": template_events}, start, end)
+    return compute(VIEW, {"template_events": template_events}, start, end)
 
 
 @lake_asset(contract=TemplateEvent, ins=_RAW, tags={"layer": "dataset"}, **_OWNED)
@@ -61,11 +62,7 @@ def template_labels(raw_template_events: pl.LazyFrame) -> pl.LazyFrame:
 
 @lake_asset(
     contract=TemplateFeatures,
-    ins={
-        "template_events": dg.AssetIn(
-            key_prefix="template", partition_mapping=window(*TEMPLATE_FEATURES.reach_back("template_events"))
-        )
-    },
+    ins={"template_events": dg.AssetIn(key_prefix="template", partition_mapping=_WEEK)},
     tags={"layer": "feature"},
     **_OWNED,
 )

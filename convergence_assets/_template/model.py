@@ -10,4 +10,4 @@ from convergence_assets._template.use_case import LAST_DAY, MODEL
 CONTRACTS = contracts(MODEL, version=TrainedModel, carried=ServedForm, row=ScoredTemplateEvent, module=__name__)
 _, TemplatePromotion, TemplateChampion, TemplateScore, _ = CONTRACTS
 
-TEMPLATE = gated_model(MODEL, fit=fit, last_day=LAST_DAY, features_days=DAILY, contracts=CONTRACTS)
+GATED = gated_model(MODEL, fit=fit, last_day=LAST_DAY, features_days=DAILY, contracts=CONTRACTS)

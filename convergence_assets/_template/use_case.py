@@ -7,7 +7,7 @@ from convergence.lake.contracts import schema_of
 from convergence.models.gated import GatedModel, Schedule
 from convergence.models.tasks import Limits, binary
 from convergence_assets._template.contracts import TemplateEvent
-from convergence_assets._template.feature_views import MODEL_INPUT, TEMPLATE_FEATURES
+from convergence_assets._template.feature_views import MODEL_INPUT, VIEW
 
 FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2024, 2, 11)
 LABEL_DELAY = timedelta(days=1)
@@ -27,7 +27,7 @@ MODEL = GatedModel(
     features="template/template_features",
     labels="template/template_labels",
     inputs=MODEL_INPUT,
-    view=TEMPLATE_FEATURES.name,
-    fingerprint=fingerprint(TEMPLATE_FEATURES, {"template_events": schema_of(TemplateEvent)}),
+    view=VIEW.name,
+    fingerprint=fingerprint(VIEW, {"template_events": schema_of(TemplateEvent)}),
     window_days=(7,),  # a day alone says too little
 )

@@ -10,7 +10,7 @@ import pytest
 from convergence.arrivals.replay import replay
 from convergence.lake.tables import Lake
 from convergence_assets._template import arrivals, definitions, features
-from convergence_assets._template.model import TEMPLATE
+from convergence_assets._template.model import GATED
 from resources.environments import Settings, resources
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -46,19 +46,19 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     list(replay(topic, None, home / "inbox", topic.first_day, topic.last_day))
     with dg.DagsterInstance.ephemeral() as instance:
         house = House(Settings(home=home), instance)
-        watched = TEMPLATE.watched
-        tables = (features.template_events, features.template_labels, features.template_features, watched.profiles)
-        assert house.materialize(arrivals.DAILY, arrivals.raw_template_events, *tables)
-        assert house.materialize(TEMPLATE.weeks, TEMPLATE.model, TEMPLATE.promotions, watched.score_references)
-        assert house.materialize(TEMPLATE.days, TEMPLATE.champions, TEMPLATE.scores)
-        assert house.materialize(TEMPLATE.days, watched.score_profiles, watched.drift)
+        watched = GATED.watched
+        tables = (features.template_events, features.template_labels, features.template_features)
+        assert house.materialize(arrivals.DAILY, arrivals.raw_template_events, *tables, watched.profiles)
+        assert house.materialize(GATED.weeks, GATED.model, GATED.promotions, watched.score_references)
+        assert house.materialize(GATED.days, GATED.champions, GATED.scores)
+        assert house.materialize(GATED.days, watched.score_profiles, watched.drift)
         yield house
 
 
 def test_each_event_is_scored_by_the_champion_of_its_day(house: House) -> None:
     scores = house.lake.scan("template/template_scores").collect()
     events = house.lake.scan("template/template_events").collect()
-    days = pl.Series(TEMPLATE.days.get_partition_keys()).str.to_date()
+    days = pl.Series(GATED.days.get_partition_keys()).str.to_date()
     assert set(scores["event_id"]) == set(events.filter(pl.col("event_date").is_in(days.implode()))["event_id"])
     versions = house.lake.scan("template/template_model").collect()["model_version"]
     assert set(scores["model_version"]) <= set(versions)
@@ -70,15 +70,16 @@ def test_the_gate_lets_the_first_model_serve(house: House) -> None:
 
 
 def test_scores_tell_outcomes_apart(house: House) -> None:
-    scores, labels = (house.lake.scan(f"template/template_{name}").collect() for name in ("scores", "labels"))
-    rows = scores.join(labels, on=["event_date", "event_id"])
+    scores = house.lake.scan("template/template_scores")
+    labels = house.lake.scan("template/template_labels")
+    rows = scores.join(labels, on=["event_date", "event_id"]).collect()
     means = dict(rows.group_by("outcome").agg(pl.col("score").mean()).iter_rows())
     assert means[True] > means[False] + 0.1
 
 
 def test_days_like_those_of_the_training_show_no_drift(house: House) -> None:
     drift = house.lake.scan("template/template_drift").collect()
-    assert drift["event_date"].n_unique() == len(TEMPLATE.days.get_partition_keys())
+    assert drift["event_date"].n_unique() == len(GATED.days.get_partition_keys())
     assert "drift" not in set(drift["verdict"])
 
 
