@@ -1,25 +1,31 @@
 """What arrives and how it is decoded."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from convergence.arrivals.topics import Topic
 from convergence_assets._template.contracts import RawTemplateEvent
+from convergence_assets._template.use_case import FIRST_DAY, LAST_DAY
 from convergence_assets.partitions import daily
 from resources.arrivals import landing_asset, topic_asset
 
-FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2024, 1, 14)
 DAILY = daily(FIRST_DAY, LAST_DAY)
 
 
 def history(data: Path | None) -> tuple[pl.LazyFrame, str]:
     """Messages to replay, and their origin: read the published data set below `data` here."""
-    hours = pl.datetime_range(datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 14, 23, tzinfo=UTC), "1h", eager=True)
-    frame = pl.DataFrame({"time": hours}).with_row_index("number")
-    messages = frame.select("time", entity=pl.col("number") % 5, value=(pl.col("number") % 7).cast(pl.Float64))
-    return messages.lazy(), "SIMULATED HERE: a counter"
+    first = datetime.combine(FIRST_DAY, datetime.min.time(), UTC)
+    end = datetime.combine(LAST_DAY + timedelta(days=1), datetime.min.time(), UTC)
+    times = pl.datetime_range(first, end, "15m", closed="left", time_unit="us", eager=True)
+    random = np.random.default_rng(0)
+    entity = random.integers(300, size=len(times))
+    value = random.lognormal(2 + entity / 300, 0.5).clip(0, 999)
+    outcome = random.random(len(times)) < 1 / (1 + np.exp(3 - value / 10))
+    columns = {"id": range(len(times)), "time": times, "entity": entity, "value": value.round(2), "outcome": outcome}
+    return pl.LazyFrame(columns), "SIMULATED HERE: the greater the value the likelier the outcome"
 
 
 TOPIC = Topic(
@@ -32,7 +38,7 @@ TOPIC = Topic(
     assumed_lateness=timedelta(0),
     clock="time",
     key="entity",
-    renames={"time": "event_time", "entity": "entity_id"},
+    renames={"id": "event_id", "time": "event_time", "entity": "entity_id"},
     history=history,
 )
 

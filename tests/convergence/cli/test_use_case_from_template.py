@@ -35,7 +35,7 @@ def run(copy: Path, module: str, *arguments: str, code: int = 0) -> str:
 
 
 def test_its_own_tests_are_green_at_once(checkout: Path) -> None:
-    assert "2 passed" in run(checkout, "pytest", "tests/convergence_assets/claim_triage", "-p", "no:cacheprovider")
+    assert "5 passed" in run(checkout, "pytest", "tests/convergence_assets/claim_triage", "-p", "no:cacheprovider")
 
 
 def test_it_is_in_the_graph_with_no_other_edit(checkout: Path) -> None:
@@ -47,7 +47,7 @@ def test_it_is_in_the_graph_with_no_other_edit(checkout: Path) -> None:
     )
     listing = run(checkout, "listing")
     assert "claim_triage/raw_claim_triage_events" in listing
-    assert "claim_triage/claim_triage_daily_values" in listing
+    assert "claim_triage/claim_triage_scores" in listing
 
 
 def test_its_code_is_clean(checkout: Path) -> None:
@@ -58,27 +58,26 @@ def test_its_code_is_clean(checkout: Path) -> None:
 
 def test_the_demo_builds_it_and_a_second_demo_does_nothing(checkout: Path) -> None:
     first = run(checkout, "convergence.cli", "demo", "--use-case", "claim_triage")
-    assert "14/14" in first
+    assert "42/42" in first
     assert "SIMULATED HERE" in first
     assert "failed" not in first
 
     second = run(checkout, "convergence.cli", "demo", "--use-case", "claim_triage")
-    assert second.count("up to date") == 2
+    assert second.count("up to date") == 12
 
     printed = run(
-        checkout, "convergence.cli", "manifest", "claim_triage/claim_triage_daily_values", "--partition", "2024-01-03"
+        checkout, "convergence.cli", "manifest", "claim_triage/claim_triage_events", "--partition", "2024-01-03"
     )
     manifest = json.loads(printed)
-    assert manifest["rows"] == 5
+    assert manifest["rows"] == 96
     assert list(manifest["inputs"]["claim_triage/raw_claim_triage_events"]["partitions"]) == ["2024-01-03"]
 
 
-@pytest.mark.parametrize("table", ["raw_claim_triage_events", "claim_triage_daily_values"])
-def test_a_demo_that_was_killed_is_finished_by_the_next(table: str, checkout: Path, tmp_path: Path) -> None:
+def test_a_demo_that_was_killed_is_finished_by_the_next(checkout: Path, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(checkout), "CONVERGENCE_HOME": str(tmp_path)}
     command = [sys.executable, "-W", "ignore", "-m", "convergence.cli", "demo", "--use-case", "claim_triage"]
     killed = subprocess.Popen(command, cwd=checkout, env=environment, stdout=subprocess.DEVNULL)
-    committed = tmp_path / "lake" / "claim_triage" / table / "_delta_log" / f"{1:020}.json"
+    committed = tmp_path / "lake" / "claim_triage" / "claim_triage_features" / "_delta_log" / f"{1:020}.json"
     while not committed.exists() and killed.poll() is None:
         time.sleep(0.001)
     killed.kill()
@@ -87,8 +86,8 @@ def test_a_demo_that_was_killed_is_finished_by_the_next(table: str, checkout: Pa
     done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.count("14/14") == 2
-    assert done.stdout.count("1/1") == 2
+    assert done.stdout.count("42/42") == 5
+    assert done.stdout.count("14/14") == 4
 
 
 def test_a_name_that_is_taken_or_no_name_is_refused(checkout: Path) -> None:
