@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -123,6 +124,7 @@ def demo(only: str | None) -> None:
     if only is None:
         from convergence.cli.side_by_side import run_side_by_side
 
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended
         arriving = use_cases_with("arrivals.py")
         sys.exit(0 if run_side_by_side(sorted(arriving, key=lambda name: name != _LONGEST)) else 1)
     from convergence.cli.demo import run_demo
