@@ -34,7 +34,7 @@ from convergence.cli.search import search
 from convergence.cli.serve import serve
 from convergence.cli.services import services
 from convergence.cli.verify import verify
-from convergence.errors import ConvergenceError, SettingsError
+from convergence.errors import ConvergenceError, LakeError, SettingsError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -71,20 +71,32 @@ for command in (
 
 
 def main() -> None:
-    """Entry point: a platform error is one message and exit code 2; a failed check is exit code 1."""
+    """Entry point: an error of the platform, or of a disk, is one message and exit code 2; a failed check is 1."""
     _quieten()
     try:
         cli(standalone_mode=False)
-    except ConvergenceError as error:
-        if "--debug" in sys.argv:
-            raise
-        click.echo(f"{type(error).__name__}: {error}", err=True)
-        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except click.exceptions.Abort:
         sys.exit(130)
+    except Exception as error:
+        if "--debug" in sys.argv or not (said := _said(error)):
+            raise
+        click.echo(said, err=True)
+        sys.exit(2)
+
+
+def _said(error: Exception) -> str | None:
+    """The one line that a user can act on; None where there is none."""
+    from convergence.cli.disk import told
+    from resources.environments import settings
+
+    if isinstance(error, ConvergenceError) and (type(error) is not LakeError or error.__cause__ is None):
+        return f"{type(error).__name__}: {error}"
+    disk = told(error, settings().home)
+    words = (f"{type(error).__name__}: {error}" if isinstance(error, LakeError) else "", disk and f"DiskError: {disk}")
+    return ". ".join(filter(None, words)) or None
 
 
 @cli.command()
@@ -94,7 +106,7 @@ def manifest(asset: str, partition: str) -> None:
     """Print what a partition holds and what it was made from, as JSON."""
     from convergence.lake.manifests import manifest as read
 
-    click.echo(json.dumps(read(lake(), asset, partition), indent=2))
+    click.echo(json.dumps(read(lake(reading=True), asset, partition), indent=2))
 
 
 @cli.group()
@@ -174,13 +186,13 @@ def kafka_address(given: str | None) -> str:
     )
 
 
-def lake() -> "Lake":
-    """The lake of this environment, without Dagster's configuration around it."""
+def lake(*, reading: bool = False) -> "Lake":
+    """The lake of this environment, without Dagster's configuration around it. `reading`: nothing is written to it."""
     from convergence.lake.tables import Lake
     from resources.environments import settings, storage_options
 
     here = settings()
-    return Lake(here.lake_root, _resolved(storage_options(here)), home=str(here.home))
+    return Lake(here.lake_root, _resolved(storage_options(here)), home=str(here.home), reading=reading)
 
 
 def objects() -> "Objects":

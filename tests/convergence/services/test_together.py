@@ -40,11 +40,13 @@ def owner(lock: Path, *, patience: float) -> Iterator[tuple[subprocess.Popen[str
     command = [sys.executable, "-c", _OWNER, str(lock), str(patience)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
-        said = sorted(int(process.stdout.readline()) for _ in range(2))  # pids grow
-        while not all(running(pid, "600.5") for pid in said):  # the name of a program comes a moment after its start
+        child, grandchild = sorted(int(process.stdout.readline()) for _ in range(2))  # pids grow
+        while not (
+            running(child, "600.5") and running(grandchild, "600.5")
+        ):  # the name of a program comes a moment after its start
             assert process.poll() is None
         try:
-            yield process, *said
+            yield process, child, grandchild
         finally:
             process.kill()
 
