@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convergence.cli.audit import audit
+from convergence.cli.backup import backup, restore
 from convergence.cli.catalog import catalog
 from convergence.cli.chaos import chaos
 from convergence.cli.contract import contract
@@ -63,9 +64,9 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, catalog, chaos, contract, docs, erase, features, impact, index),
+    *(audit, backup, catalog, chaos, contract, docs, erase, features, impact, index),
     *(land, lineage, now, plan, promote, rejected, release),
-    *(repair, with_rebuild(replay), reproduce, rollback, search, serve, services, verify),
+    *(repair, with_rebuild(replay), reproduce, restore, rollback, search, serve, services, verify),
 ):
     cli.add_command(command)
 
