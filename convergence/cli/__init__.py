@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convergence.cli.audit import audit
+from convergence.cli.backup import backup, restore
 from convergence.cli.catalog import catalog
 from convergence.cli.chaos import chaos
 from convergence.cli.contract import contract
@@ -33,7 +35,7 @@ from convergence.cli.search import search
 from convergence.cli.serve import serve
 from convergence.cli.services import services
 from convergence.cli.verify import verify
-from convergence.errors import ConvergenceError, SettingsError
+from convergence.errors import ConvergenceError, LakeError, SettingsError
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -62,28 +64,40 @@ def cli(*, debug: bool) -> None:
 
 
 for command in (
-    *(audit, catalog, chaos, contract, docs, erase, features, impact, index),
+    *(audit, backup, catalog, chaos, contract, docs, erase, features, impact, index),
     *(land, lineage, now, plan, promote, rejected, release),
-    *(repair, with_rebuild(replay), reproduce, rollback, search, serve, services, verify),
+    *(repair, with_rebuild(replay), reproduce, restore, rollback, search, serve, services, verify),
 ):
     cli.add_command(command)
 
 
 def main() -> None:
-    """Entry point: a platform error is one message and exit code 2; a failed check is exit code 1."""
+    """Entry point: an error of the platform, or of a disk, is one message and exit code 2; a failed check is 1."""
     _quieten()
     try:
         cli(standalone_mode=False)
-    except ConvergenceError as error:
-        if "--debug" in sys.argv:
-            raise
-        click.echo(f"{type(error).__name__}: {error}", err=True)
-        sys.exit(2)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
     except click.exceptions.Abort:
         sys.exit(130)
+    except Exception as error:
+        if "--debug" in sys.argv or not (said := _said(error)):
+            raise
+        click.echo(said, err=True)
+        sys.exit(2)
+
+
+def _said(error: Exception) -> str | None:
+    """The one line that a user can act on; None where there is none."""
+    from convergence.cli.disk import told
+    from resources.environments import settings
+
+    if isinstance(error, ConvergenceError) and (type(error) is not LakeError or error.__cause__ is None):
+        return f"{type(error).__name__}: {error}"
+    disk = told(error, settings().home)
+    words = (f"{type(error).__name__}: {error}" if isinstance(error, LakeError) else "", disk and f"DiskError: {disk}")
+    return ". ".join(filter(None, words)) or None
 
 
 @cli.command()
@@ -93,7 +107,7 @@ def manifest(asset: str, partition: str) -> None:
     """Print what a partition holds and what it was made from, as JSON."""
     from convergence.lake.manifests import manifest as read
 
-    click.echo(json.dumps(read(lake(), asset, partition), indent=2))
+    click.echo(json.dumps(read(lake(reading=True), asset, partition), indent=2))
 
 
 @cli.group()
@@ -123,6 +137,7 @@ def demo(only: str | None) -> None:
     if only is None:
         from convergence.cli.side_by_side import run_side_by_side
 
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended
         arriving = use_cases_with("arrivals.py")
         sys.exit(0 if run_side_by_side(sorted(arriving, key=lambda name: name != _LONGEST)) else 1)
     from convergence.cli.demo import run_demo
@@ -172,13 +187,13 @@ def kafka_address(given: str | None) -> str:
     )
 
 
-def lake() -> "Lake":
-    """The lake of this environment, without Dagster's configuration around it."""
+def lake(*, reading: bool = False) -> "Lake":
+    """The lake of this environment, without Dagster's configuration around it. `reading`: nothing is written to it."""
     from convergence.lake.tables import Lake
     from resources.environments import settings, storage_options
 
     here = settings()
-    return Lake(here.lake_root, _resolved(storage_options(here)), home=str(here.home))
+    return Lake(here.lake_root, _resolved(storage_options(here)), home=str(here.home), reading=reading)
 
 
 def objects() -> "Objects":

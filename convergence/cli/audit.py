@@ -54,4 +54,4 @@ def _log() -> "AuditLog":
     from convergence.cli import lake
     from convergence.versions.audit import AuditLog
 
-    return AuditLog(lake().store)
+    return AuditLog(lake(reading=True).store)

@@ -166,7 +166,7 @@ def _newest(table: "FeatureTable") -> "tuple[str, pl.DataFrame] | None":
     from convergence.cli import lake
     from convergence.lake.manifests import manifest, states
 
-    here = lake()
+    here = lake(reading=True)
     days = states(here, [table.table])[table.table]
     if not days:
         return None
@@ -198,7 +198,11 @@ def _store(engine: str) -> "OfflineStore":
     from convergence.cli import lake
     from convergence.features.offline import DuckDBOffline, PolarsOffline
 
-    return _postgres() if engine == "postgres" else {"polars": PolarsOffline, "duckdb": DuckDBOffline}[engine](lake())
+    return (
+        _postgres()
+        if engine == "postgres"
+        else {"polars": PolarsOffline, "duckdb": DuckDBOffline}[engine](lake(reading=True))
+    )
 
 
 def _postgres() -> "PostgresOffline":

@@ -53,6 +53,20 @@ class FileToRead(_Named):
         return None
 
 
+class FolderToRead(_Named):
+    """A folder that is there and can be read."""
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, file_okay=False, readable=True)
+
+    def _trouble(self, path: Path) -> str | None:
+        try:
+            next(path.iterdir(), None)
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror}): name a folder that you may read"
+        return None
+
+
 class FileToWrite(_Named):
     """A file that can be written; it and the folders above it may not be there yet."""
 

@@ -28,7 +28,7 @@ def now(table: str, days: tuple[date, date], target: Path | None) -> None:
     first, last = days
     wanted = [str(first + timedelta(days=n)) for n in range((last - first).days + 1)]
     (topic,) = (t for t in topics().values() if use_case_of(t.table) == use_case_of(table))
-    found = united(lake(), topic, resources(settings())["sources"].all, table, known[table], wanted)
+    found = united(lake(reading=True), topic, resources(settings())["sources"].all, table, known[table], wanted)
     click.echo(
         f"{table} on {first} to {last}: {found.rows.height:,} rows; "
         f"{len(found.from_batch)} days as the batch made them, {len(found.derived)} derived now, "

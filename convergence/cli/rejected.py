@@ -21,7 +21,7 @@ def list_(topic: str) -> None:
     from convergence.cli import lake, topic_named
     from convergence.lake.manifests import Provenance
 
-    wanted, here = topic_named(topic), lake()
+    wanted, here = topic_named(topic), lake(reading=True)
     waiting = Rejected(here).waiting(wanted, Lander(here, wanted, Provenance("list", "")).landed)
     causes = without_values(waiting["reason"]).str.replace(r"^line \d+: ", "")
     for reason, count in causes.value_counts().sort(["count", "reason"], descending=[True, False]).rows():

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from threading import Lock
 
+from convergence.services.together import together
+
 GIVE_WAY = 10  # how much nicer all but the first are
 CLOSING = "What is there now"  # title of the table that a demo ends with
 
@@ -28,13 +30,16 @@ def run_side_by_side(
     command: Callable[[str], list[str]] = demo_of,
     say: Callable[[str], object] = print,
 ) -> bool:
-    """Run the demo of each; whether all went well. `at_once`: processes; None: as many as there are cores."""
+    """Run the demo of each; whether all went well. `at_once`: processes; None: as many as there are cores.
+
+    They end with this process, and with whatever interrupts this.
+    """
     began, telling, building = time.perf_counter(), Lock(), dict.fromkeys(use_cases)
 
     def run(use_case: str) -> bool:
         closing: list[str] = []
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-        with subprocess.Popen(
+        with demos.start(
             command(use_case), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         ) as process:
             assert process.stdout
@@ -57,7 +62,7 @@ def run_side_by_side(
                 say(f"Not ready yet: {', '.join(building)}")
         return process.returncode == 0
 
-    with ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(at_once or os.cpu_count() or 1) as pool, together() as demos:
         well = all(list(pool.map(run, use_cases)))
     say(f"{time.perf_counter() - began:.0f} s in all.")
     return well

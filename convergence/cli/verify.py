@@ -18,7 +18,7 @@ def verify(what: str | None) -> None:
     from convergence.lake.inventory import tables
     from convergence.lake.verification import verify as verified
 
-    here = lake()
+    here = lake(reading=True)
     table, at, partition = (what or "").partition("@")
     damages, partitions, rows = [], 0, 0
     for name in [table] if table else tables(here):

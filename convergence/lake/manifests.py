@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
+from deltalake import DeltaTable
 
 from convergence.errors import ConcurrentWrite, TableMissing
 from convergence.faults import fault
@@ -130,14 +131,19 @@ def record(lake: Lake, tables: Iterable[str]) -> None:
     fault("before_record")
     while True:
         base = lake.open(MANIFESTS)
-        known = {t: base.transaction_version(log_of(lake, t)) if base else None for t in tables}
-        frame, consumed = collect(lake, {t: -1 if last is None else last for t, last in known.items()})
+        frame, consumed = _unrecorded(lake, tables, base)
         if frame.is_empty():
             return None
         try:
             return lake.append(MANIFESTS, frame, {}, consumed, base, dated=False)
         except ConcurrentWrite:
             continue  # somebody else recorded them: look again
+
+
+def _unrecorded(lake: Lake, tables: Iterable[str], base: DeltaTable | None) -> tuple[pl.DataFrame, dict[str, int]]:
+    """What the manifests table as opened does not hold of these tables, as `collect` gives it."""
+    known = {t: base.transaction_version(log_of(lake, t)) if base else None for t in tables}
+    return collect(lake, {t: -1 if last is None else last for t, last in known.items()})
 
 
 def collect(lake: Lake, after: Mapping[str, int]) -> tuple[pl.DataFrame, dict[str, int]]:
@@ -151,14 +157,16 @@ def collect(lake: Lake, after: Mapping[str, int]) -> tuple[pl.DataFrame, dict[st
 def states(
     lake: Lake, tables: Sequence[str], until: Mapping[str, int] | None = None
 ) -> dict[str, dict[str, PartitionState]]:
-    """The newest state of every partition of these tables, or the state as of table versions `until`."""
-    record(lake, tables)
-    handle = lake.open(MANIFESTS)
+    """The newest state of every partition of these tables, or the state as of table versions `until`.
+
+    Records what is not recorded yet, unless the lake is only for reading.
+    """
+    handle, fresh = _recorded(lake, tables)
     found: dict[str, dict[str, PartitionState]] = {t: {} for t in tables}
-    if handle is None:
-        return found
     names = {lake.location(table): table for table in tables}
-    rows = rows_of(handle).select(_STATE).filter(pl.col("table").is_in(list(names)))
+    rows = pl.concat([*([rows_of(handle).select(_STATE)] if handle else []), fresh.lazy().select(_STATE)]).filter(
+        pl.col("table").is_in(list(names))
+    )
     if until:
         known = {lake.location(table): version for table, version in until.items()}
         newest = pl.col("table").replace_strict(known, default=None, return_dtype=pl.Int64)
@@ -172,6 +180,17 @@ def states(
             count, digest = there.rows + count, add_hashes(there.content_hash, digest)  # noqa: PLW2901
         mine[partition] = PartitionState(version, count, digest, inputs, code, run, tuple(origins))
     return found
+
+
+def _recorded(lake: Lake, tables: Sequence[str]) -> tuple[DeltaTable | None, pl.DataFrame]:
+    """The manifests table, and what it lacks of these tables."""
+    if not lake.reading:
+        record(lake, tables)
+        return lake.open(MANIFESTS), pl.DataFrame(schema=_SCHEMA)
+    for table in tables:
+        _refuse_loss(lake, table)
+    base = lake.open(MANIFESTS)
+    return base, _unrecorded(lake, tables, base)[0]
 
 
 def manifest(lake: Lake, table: str, partition: str, version: int | None = None) -> dict[str, Any]:

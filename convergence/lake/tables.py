@@ -65,6 +65,7 @@ class Lake:
     storage_options: Mapping[str, str] = field(default_factory=dict)
     pinned: Generations | None = None
     home: str | None = None  # where its secrets lie; None: beside its folder
+    reading: bool = False  # nothing is written, not even what reading would bring up to date
 
     @cached_property
     def generations(self) -> Generations:
@@ -99,7 +100,7 @@ class Lake:
     @cached_property
     def store(self) -> ObjectStore:
         """The files of the lake, for what is below Delta: data files and log entries."""
-        return open_store(self.root, self.storage_options)
+        return open_store(self.root, self.storage_options, reading=self.reading)
 
     def open(self, table: str, version: int | None = None) -> DeltaTable | None:
         """The table as it is now, or as of `version`; None only where it provably does not exist."""

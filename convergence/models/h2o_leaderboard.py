@@ -5,13 +5,10 @@ survives: neither the JVM nor its files.
 """
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,6 +22,7 @@ from convergence.models.automl import Entry
 from convergence.models.ensemble import Rows
 from convergence.privacy.masking import told_by_child
 from convergence.services.jars import java
+from convergence.services.together import together
 
 PYTHON = Path(__file__).parents[2] / ".venv" / "companions" / "bin" / "python"
 ENGINE = "h2o"
@@ -112,19 +110,15 @@ def leaderboard(
 
 
 def _run(command: list[str], home: Path, limit: float) -> None:
-    """H2O's process from start to end; nothing of its group is left, however it ends."""
+    """H2O's process from start to end; nothing of its group is left, however it or this process ends."""
     within = ["env", f"H2O_JAVA_HOME={home}", "DO_NOT_TRACK=1", *command]  # it reports its use otherwise
-    process = subprocess.Popen(
-        within, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    try:
-        _, complained = process.communicate(timeout=limit)
-    except subprocess.TimeoutExpired as error:
-        raise ServiceError(f"H2O did not answer within {limit:.0f} s and was ended; give it a larger budget") from error
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with together(patience=0) as group:
+        process = group.start(within, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            _, complained = process.communicate(timeout=limit)
+        except subprocess.TimeoutExpired as error:
+            told = f"H2O did not answer within {limit:.0f} s and was ended; give it a larger budget"
+            raise ServiceError(told) from error
     if process.returncode:
         raise ServiceError(f"H2O AutoML failed, and ended with:\n{told_by_child(complained)}")
 

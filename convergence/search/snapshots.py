@@ -64,7 +64,7 @@ class Snapshot:
 
 
 class Snapshots:
-    """The snapshots of one use case below `root`, which is made if need be.
+    """The snapshots of one use case below `root`, which is made when the first is.
 
     With a `server`, each snapshot is on it too, and it is the server that is asked; what is live is decided here, and
     the server's aliases follow.
@@ -72,7 +72,6 @@ class Snapshots:
 
     def __init__(self, root: Path, server: ServerRelease | None = None) -> None:
         self.root, self._server = root, server
-        root.mkdir(parents=True, exist_ok=True)
 
     @property
     def engine(self) -> dict[str, str]:

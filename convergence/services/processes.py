@@ -18,7 +18,11 @@ from typing import Any
 
 @contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
-    """Wait until no other process is inside with the same lock file; one that dies there lets the next one in."""
+    """Wait until no other process is inside with the same lock file; one that dies there lets the next one in.
+
+    The file's folder is made if need be.
+    """
+    lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -7,6 +7,7 @@ processes, as in many containers, it waits ten seconds for a server that has lon
 
 import atexit
 import os
+import stat
 import tempfile
 import time
 from contextlib import suppress
@@ -137,5 +138,13 @@ def _socket(folder: Path) -> Path:
     if len(str(near).encode()) <= _LONGEST_SOCKET:
         return near
     far = Path(tempfile.gettempdir()) / f"convergence-{sha256(str(folder).encode()).hexdigest()[:16]}"
-    far.mkdir(mode=0o700, exist_ok=True)
+    with suppress(FileExistsError):  # in space that all users share, under a name that each can work out
+        far.mkdir(mode=0o700)
+    there = far.lstat()
+    if not stat.S_ISDIR(there.st_mode) or there.st_uid != os.geteuid() or stat.S_IMODE(there.st_mode) & 0o077:
+        raise ServiceError(
+            f"{far}, where the embedded Redis has its socket, is no folder of this user alone "
+            f"({stat.filemode(there.st_mode)}, owner {there.st_uid}): remove it, set TMPDIR to a folder of your own, "
+            "or CONVERGENCE_REDIS to a server"
+        )
     return far / "redis.sock"

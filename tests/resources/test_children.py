@@ -73,6 +73,8 @@ CHILDREN = {
     "convergence/services/kafka.py": "a broker, whose log names topics and offsets",
     "convergence/services/jars.py": "Java's version and Maven",
     "convergence/services/processes.py": "starts what the services name, and asks `ps`",
+    "convergence/services/guardian.py": "asks `ps`",
+    "convergence/services/together.py": "starts what its callers name",
     "convergence/chaos/children.py": "landers and a daemon of a trial's own, on drawn messages",
     "convergence/cli/launcher.py": "Dagster, which tells what its event log holds",
     "convergence/cli/side_by_side.py": "demos, which tell what the event log holds",
@@ -82,6 +84,7 @@ CHILDREN = {
 STARTS = re.compile(
     r"subprocess\.(?:run|Popen|call|check_\w+|getoutput)|\bspawn\(|\bmultiprocessing\b|\bProcessPoolExecutor\b"
     r"|\bos\.(?:exec|spawn|fork|posix_spawn|system|popen)|\bDbtCliResource\(|create_subprocess|\bPipes\w+Client\("
+    r"|\btogether\("
 )
 
 

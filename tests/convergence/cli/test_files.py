@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from convergence.cli import cli
-from convergence.cli.files import FileToRead, FileToWrite, FolderToWrite, read_parquet
+from convergence.cli.files import FileToRead, FileToWrite, FolderToRead, FolderToWrite, read_parquet
 from convergence.errors import ConvergenceError, FileRefused
 
 # The other arguments that a command needs to come as far as its file
@@ -69,9 +69,18 @@ def said(result: Result) -> str:
 
 def test_whatever_names_a_file_or_a_folder_says_what_it_does_with_it() -> None:
     assert len(NAMED) >= 14
-    assert [
-        (*words, p.name) for words, p in NAMED if type(p.type) not in (FileToRead, FileToWrite, FolderToWrite)
-    ] == []
+    kinds = (FileToRead, FileToWrite, FolderToRead, FolderToWrite)
+    assert [(*words, p.name) for words, p in NAMED if type(p.type) not in kinds] == []
+
+
+@pytest.mark.parametrize(("words", "parameter"), of(FolderToRead))
+@pytest.mark.parametrize("wrong", ["missing", "a file"])
+def test_a_folder_that_is_not_there_is_told_in_a_sentence(
+    words: tuple[str, ...], parameter: click.Parameter, wrong: str, tmp_path: Path
+) -> None:
+    named = tmp_path / "named"
+    named.touch() if wrong == "a file" else None
+    assert str(named) in said(asked(words, parameter, named, tmp_path))
 
 
 @pytest.mark.parametrize(("words", "parameter"), of(FileToRead))

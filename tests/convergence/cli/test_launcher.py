@@ -19,8 +19,9 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 
 from convergence.lake.tables import Lake
+from convergence.services.processes import running
 from tests.convergence.browser import browser
-from tests.convergence.serving.service import running
+from tests.convergence.serving.service import running as served_by
 
 ROOT = Path(__file__).parents[3]
 
@@ -63,7 +64,8 @@ def test_a_second_start_on_the_same_home_is_refused_and_names_the_process(
     second = start(home, free_port())
     output, _ = second.communicate(timeout=60)
     assert second.returncode == 2
-    assert f"already served by process {process.pid}" in output
+    assert f"already served by {process.pid} (convergence)" in output
+    assert "(dagster._daemon)" in output
 
 
 def test_a_taken_port_is_refused(served: tuple[subprocess.Popen[str], Path, int], tmp_path: Path) -> None:
@@ -97,7 +99,7 @@ def test_a_page_of_another_site_launches_nothing_and_the_uis_own_page_does(
     served: tuple[subprocess.Popen[str], Path, int], tmp_path: Path
 ) -> None:
     port = served[2]
-    with running(_hostile(port)) as elsewhere, browser(tmp_path) as page:
+    with served_by(_hostile(port)) as elsewhere, browser(tmp_path) as page:
         for host in ("127.0.0.1", "evil.localhost"):
             page.open(f"http://{host}:{elsewhere}/", "window.done()")
             assert "fraud_model_release" not in _runs(port)
@@ -159,8 +161,43 @@ def test_sigterm_stops_every_process_of_it(served: tuple[subprocess.Popen[str], 
     with pytest.raises((urllib.error.URLError, ConnectionError)):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=2)
     time.sleep(1)
-    mine = [path for path in Path("/proc").glob("[0-9]*/environ") if str(home).encode() in _read(path)]
-    assert mine == []
+    assert _left(home) == []
+
+
+@pytest.fixture
+def starting(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A UI whose code server has just been started, and the code server's process."""
+    process = start(tmp_path, free_port())
+    signed, deadline = tmp_path / "dagster" / "serve.lock", time.monotonic() + 60
+    while not (signed.exists() and "dagster\n" in signed.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield process, int(signed.read_text().splitlines()[-1].split()[0])
+    process.kill()
+    process.communicate()
+
+
+def test_kill_9_of_it_ends_every_process_of_it(starting: tuple[subprocess.Popen[str], int], tmp_path: Path) -> None:
+    process, code_server = starting
+    assert running(code_server, "dagster")
+    process.kill()
+    deadline = time.monotonic() + 30
+    while _left(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not running(code_server, "dagster")
+    assert _left(tmp_path) == []
+
+
+def test_a_part_that_dies_ends_the_others_with_exit_code_1(starting: tuple[subprocess.Popen[str], int]) -> None:
+    process, code_server = starting
+    os.kill(code_server, signal.SIGKILL)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "a part of it ended with exit code -9" in output
+
+
+def _left(home: Path) -> list[Path]:
+    return [path for path in Path("/proc").glob("[0-9]*/environ") if str(home).encode() in _read(path)]
 
 
 def _read(path: Path) -> bytes:

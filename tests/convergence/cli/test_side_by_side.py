@@ -1,11 +1,16 @@
 """Demos side by side: told as they happen, tables in one piece, failures not lost."""
 
 import os
+import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from convergence.cli.side_by_side import CLOSING, GIVE_WAY, demo_of, run_side_by_side
+from convergence.services.processes import running
+from tests.graph.house import ROOT
 
 _PROGRAM = """
 import sys, time
@@ -65,3 +70,23 @@ def test_all_but_the_first_give_way() -> None:
 
 def test_what_runs_is_the_demo_of_one_use_case() -> None:
     assert demo_of("churn")[1:] == ["-m", "convergence.cli", "demo", "--use-case", "churn"]
+
+
+_DEMO = """
+import sys
+from convergence.cli import cli, side_by_side
+sleeping = [sys.executable, "-I", "-S", "-c", "import time; print('started', flush=True); time.sleep(600.25)"]
+side_by_side.run_side_by_side.__kwdefaults__["command"] = lambda name: sleeping
+cli(["demo"], standalone_mode=False)
+"""
+
+
+def test_sigterm_ends_the_demos_with_the_command_and_its_exit_code_says_so() -> None:
+    command = [sys.executable, "-W", "ignore", "-c", _DEMO]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "started\n"
+        process.terminate()
+        assert process.wait(timeout=30) == 128 + signal.SIGTERM
+        left = [pid.parent.name for pid in Path("/proc").glob("[0-9]*/stat") if running(int(pid.parent.name), "600.25")]
+        assert left == []

@@ -210,6 +210,7 @@ def test_nothing_is_built_upon_a_damaged_snapshot(snapshots: Snapshots) -> None:
     "text", ["", "{", "[]", '{"version": "first"}', '{"version": 1, "previous": null, "at": "2024-01-01"}']
 )
 def test_a_damaged_alias_is_one_clear_error(snapshots: Snapshots, text: str) -> None:
+    snapshots.root.mkdir()
     (snapshots.root / "live.json").write_text(text)
     with pytest.raises(SearchError, match=r"live\.json cannot be read"):
         snapshots.live()

@@ -3,7 +3,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -98,3 +100,37 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
     (tmp_path / "online" / "redis.rdb").write_bytes(b"not a database")
     with pytest.raises(ServiceError, match=r"redis\.log"):
         connect(None, tmp_path)
+
+
+@pytest.mark.parametrize("planted", ["link", "file", "open"])
+def test_a_folder_for_the_socket_that_is_not_this_users_alone_is_refused(
+    planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared, home = tmp_path / "shared", tmp_path / ("a" * 100)
+    shared.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(shared))
+    place = shared / f"convergence-{sha256(str(home / 'online').encode()).hexdigest()[:16]}"
+    if planted == "link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        place.symlink_to(tmp_path / "elsewhere")
+    elif planted == "file":
+        place.touch(mode=0o600)
+    else:
+        place.mkdir()
+        place.chmod(0o770)
+    with pytest.raises(ServiceError, match="no folder of this user alone"):
+        connect(None, home)
+    assert not list((tmp_path / "elsewhere").glob("*"))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give a folder to another user")
+def test_a_folder_for_the_socket_that_another_user_made_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / ("a" * 100)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    place = tmp_path / f"convergence-{sha256(str(home / 'online').encode()).hexdigest()[:16]}"
+    place.mkdir(mode=0o700)
+    os.chown(place, 65534, 65534)
+    with pytest.raises(ServiceError, match="owner 65534"):
+        connect(None, home)
