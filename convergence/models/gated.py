@@ -90,6 +90,7 @@ class GatedModel:
     figures: tuple[Figure, ...] = ()  # told of judged rows, beside the measure
     extras: tuple[str, ...] = ()  # columns of a model that its champions carry along, beside graph and hash
     performance_limit: float | None = None  # loss of the measure that is borne; None: issued scores are not judged
+    evaluated_to: date | None = None  # last as-of date whose week has known labels; None: no walk-forward is made
     fixed_by_the_day: frozenset[str] = frozenset()  # inputs of which one day says nothing: only the week is compared
     window_days: tuple[int, ...] = (1, 7)  # over which drift is told
     watched: dict[str, str] = field(default_factory=dict)
@@ -162,8 +163,8 @@ class GatedModel:
 class Fitted:
     """A fitted model as it is stored: the graph, what is told of it, and columns that only its use case has."""
 
-    onnx: bytes
-    report: dict[str, Any]  # `parity`: the largest difference between graph and library, and what else is known
+    onnx: bytes  # its signature is inside
+    report: dict[str, Any]  # `parity`, as `stored.parity` measures it, and what else is known
     parameters: dict[str, Any]
     extras: dict[str, Any] = field(default_factory=dict)
 
@@ -174,9 +175,11 @@ Fit = Callable[[pl.DataFrame, Any], Fitted]  # of labelled rows in time order, w
 def version(
     declared: GatedModel, fit: Fit, features: pl.DataFrame, labels: pl.DataFrame, as_of: date, parameters: Any
 ) -> dict[str, Any]:
-    """The model as of a date: one row of TrainedModel. Raises what `fit` raises."""
+    """The model as of a date: one row of TrainedModel. Raises as `fit`, ModelError for a report without parity."""
     rows = declared.training_rows(declared.known(features, labels, as_of), as_of)
     fitted = fit(rows, parameters)
+    if "parity" not in fitted.report:
+        raise ModelError(f"the report of {declared.name} has no `parity`, which its gate asks for: see stored.parity")
     return {
         "event_date": as_of,
         **named(fitted.onnx, as_of),
@@ -227,7 +230,7 @@ def decide(
         "challenger_version": challenger["model_version"],
         "promoted": verdict.passed,
         "gate": json.dumps(verdict.rules.to_dicts()),
-        declared.gate_measure: task.measure.of(task.rows(ours.rows)),
+        declared.gate_measure: None if task.insane(ours.rows) else task.measure.of(task.rows(ours.rows)),
         **{name: serving[name] for name in declared.served},
     }
 

@@ -9,8 +9,9 @@ from typing import Annotated, Any, NamedTuple
 import pandera.polars as pa
 import polars as pl
 
-from convergence.lake.contracts import Contract, StrictColumns
+from convergence.lake.contracts import ROW_BY_ROW, Contract, StrictColumns
 from convergence.models.gated import GatedModel
+from convergence.models.tasks import Task
 from convergence.monitoring.contracts import VERDICTS
 
 Time = Annotated[pl.Datetime, "us", "UTC"]
@@ -108,6 +109,21 @@ class Performance(pa.DataFrameModel):
         metadata = {"from": ["scores.score", "labels.*", "promotions.*"]}
 
 
+class Evaluation(pa.DataFrameModel):
+    """One week of the walk-forward: a model judged on the week after its as-of date, once the labels are known."""
+
+    event_date: date = pa.Field(
+        description="As-of date of the model, first day of the test week", metadata={"from": ["model.event_date"]}
+    )
+    model_version: str = pa.Field(description="The model that was judged")
+    test_rows: int = pa.Field(gt=0, description="Rows of the test week")
+
+    class Config(StrictColumns):
+        """Columns are as declared."""
+
+        metadata = {"from": ["model.onnx", *LEARNED]}
+
+
 class Contracts(NamedTuple):
     """Those of a gated model's tables; a module that declares them binds each to its name, `<Stem><What>`."""
 
@@ -116,6 +132,7 @@ class Contracts(NamedTuple):
     champion: Contract
     score: Contract
     performance: Contract | None  # None: issued scores are not judged
+    evaluation: Contract | None  # None: no walk-forward is made
 
 
 def contracts(model: GatedModel, *, version: Contract, carried: Contract, row: Contract, module: str) -> Contracts:
@@ -130,14 +147,20 @@ def contracts(model: GatedModel, *, version: Contract, carried: Contract, row: C
     """
     kind, allowed, meaning = _SCORES[model.task.kind]
     sources = {"from": ["features.*", "champions.onnx"]}
-    measure = model.task.measure
+    measure, named = model.task.measure, f"{model.task.measure.words[0].upper()}{model.task.measure.words[1:]}"
     bounds = _SHARE if measure.share else {}
-    judged = {
-        measure.name: f"{measure.words[0].upper()}{measure.words[1:]} of the scores as they were issued",
-        f"{measure.name}_low": "Lower end of its 95 % interval, days resampled",
-        f"{measure.name}_high": "Upper end of its 95 % interval, days resampled",
-        "base_rate": "The measure of the trivial baseline",
-    }
+
+    def judged(words: str, trivial: str) -> dict[str, tuple[Any, Any]]:
+        said = {
+            measure.name: words,
+            f"{measure.name}_low": "Lower end of its 95 % interval, days resampled",
+            f"{measure.name}_high": "Upper end of its 95 % interval, days resampled",
+            trivial: "The measure of the trivial baseline",
+        }
+        return {name: (float, pa.Field(**bounds, description=each)) for name, each in said.items()}
+
+    figures = {each.name: (each.kind, pa.Field(**each.allowed, description=each.words)) for each in model.figures}
+    calibration = (float, pa.Field(ge=0, description="Calibration error, as the task has it"))
     before = pa.Field(
         **bounds,
         description="The measure as the gate found it of the champion",
@@ -146,7 +169,11 @@ def contracts(model: GatedModel, *, version: Contract, carried: Contract, row: C
     judges = pa.Field(
         isin=[measure.name], description="What is judged", metadata={"made_here": "the one measure of the task"}
     )
-    challenger = pa.Field(**bounds, description="The challenger's, on the newest labels unseen by its fit")
+    challenger = pa.Field(
+        **bounds,
+        nullable=True,
+        description="The challenger's, on the newest labels unseen by its fit; null: not every score could be meant",
+    )
     make = partial(_made, model, module)
     return Contracts(
         model=version,
@@ -165,15 +192,25 @@ def contracts(model: GatedModel, *, version: Contract, carried: Contract, row: C
                 "model_as_of": (date, pa.Field(description="As-of date of that champion")),
             },
             {"rows_of": "features"},
+            {} if model.task.kind == "binary" else {"scores_that_can_be_meant": _meant(model.task)},
         ),
         performance=make(
             "score_performance",
             (Performance,),
-            {name: (float, pa.Field(**bounds, description=said)) for name, said in judged.items()}
+            judged(f"{named} of the scores as they were issued", "base_rate")
             | {"baseline": (float, before), "feature": (str, judges)}
-            | {each.name: (each.kind, pa.Field(**each.allowed, description=each.words)) for each in model.figures},
+            | figures,
         )
         if model.performance_limit is not None
+        else None,
+        evaluation=make(
+            "evaluation",
+            (Evaluation,),
+            judged(named, "baseline")
+            | ({"calibration_error": calibration} if model.task.calibration else {})
+            | figures,
+        )
+        if model.evaluated_to
         else None,
     )
 
@@ -188,6 +225,17 @@ _SCORES: Mapping[str, tuple[Any, dict[str, Any], str]] = {
 }
 
 
+def _meant(task: Task) -> Any:
+    """The rule that every score can be meant, which the bounds of a column do not say of lists and of NaN."""
+
+    def meant(_: Contract, data: pa.PolarsData) -> pl.LazyFrame:
+        return data.lazyframe.select(task.sane.fill_null(value=False))
+
+    return pa.dataframe_check(name="score_can_be_meant", title=ROW_BY_ROW, error=f"score is {task.domain}")(
+        classmethod(meant)  # pyright: ignore[reportArgumentType]
+    )
+
+
 def _made(
     model: GatedModel,
     module: str,
@@ -195,8 +243,9 @@ def _made(
     bases: tuple[Contract, ...],
     fields: Mapping[str, tuple[Any, Any]] = MappingProxyType({}),
     about: Mapping[str, Any] | None = None,
+    rules: Mapping[str, Any] = MappingProxyType({}),
 ) -> Contract:
-    """The contract `<Stem><What>` with the columns of the last of `bases`, those of the first, and `fields`."""
+    """The contract `<Stem><What>`: columns of the last of `bases`, those of the first, `fields`; `rules` of rows."""
     name = "".join(word.capitalize() for word in (*model.stem.split("_"), *what.split("_")))
     said = {"metadata": about or bases[-1].Config.metadata, "__doc__": "Columns are as declared."}
     body = {
@@ -205,5 +254,6 @@ def _made(
         "__doc__": bases[-1].__doc__,
         "Config": type("Config", (StrictColumns,), said),
         **{n: field for n, (_, field) in fields.items()},
+        **rules,
     }
     return type(name, bases, body)

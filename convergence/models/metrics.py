@@ -50,7 +50,8 @@ def average_precision(label: ArrayLike, score: ArrayLike, *, weight: ArrayLike |
     from sklearn.metrics import average_precision_score
 
     labels, scores = _labels_and_scores(label, score)
-    return float(average_precision_score(labels, scores, sample_weight=_weights(weight, labels)))
+    found = float(average_precision_score(labels, scores, sample_weight=_weights(weight, labels)))
+    return min(found, 1.0)  # a sum of rounded steps: that of a perfect order may be a little more
 
 
 def roc_auc(label: ArrayLike, score: ArrayLike) -> float:

@@ -5,6 +5,7 @@ No converter guesses what a member means, and the graph holds nothing but standa
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,29 @@ TREES = "ai.onnx.ml"  # the standard domain of tree ensembles
 INPUT = "features"
 
 
+@dataclass(frozen=True)
+class Signature:
+    """What a graph takes, and how much it says of a row; NaN is missing.
+
+    `steps` None: columns, a float32 matrix (rows, features). Else a sequence: float32 (rows, steps, features), each
+    feature of a row a list of so many numbers, the newest last. `width`: float64 numbers that an output has for a row,
+    e.g. one per class.
+    """
+
+    features: tuple[str, ...]
+    steps: int | None = None
+    width: int = 1
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of a row."""
+        return (len(self.features),) if self.steps is None else (self.steps, len(self.features))
+
+
 class Graph:
     """Nodes and constants in the order they are added; a value is named by its place, so equal models are equal bytes.
 
-    The one input is a float32 matrix with a row per case and a column per feature; NaN is missing.
+    The one input is as its Signature says.
     """
 
     def __init__(self) -> None:
@@ -41,16 +61,33 @@ class Graph:
         self._nodes.append(helper.make_node(operator, list(inputs), [name], domain=domain, **attributes))
         return name
 
-    def to_bytes(self, outputs: Mapping[str, str], features: Sequence[str], meaning: str) -> bytes:
-        """The whole model: `outputs` are float64 columns (name in the model, name of the value), signature inside."""
+    def to_bytes(
+        self,
+        outputs: Mapping[str, str],
+        features: Sequence[str],
+        meaning: str,
+        *,
+        steps: int | None = None,
+        width: int = 1,
+    ) -> bytes:
+        """The whole model, signature inside.
+
+        Args:
+            outputs: name in the model -> name of the value, float64 (rows, width).
+            features: names in the order of the input's last axis.
+            meaning: of the outputs, in words.
+            steps: length of the sequences that it takes; None: it takes columns.
+            width: numbers that each output has for a row.
+        """
         from onnx import TensorProto, helper
 
+        taken = Signature(tuple(features), steps, width)
         named = [helper.make_node("Identity", [value], [name]) for name, value in outputs.items()]
         graph = helper.make_graph(
             [*self._nodes, *named],
             "model",
-            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", len(features)])],
-            [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows", 1]) for name in outputs],
+            [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, ["rows", *taken.shape])],
+            [helper.make_tensor_value_info(name, TensorProto.DOUBLE, ["rows", width]) for name in outputs],
             initializer=self._constants,
         )
         model = helper.make_model(
@@ -59,6 +96,9 @@ class Graph:
             ir_version=IR_VERSION,
             producer_name="convergence",
         )
-        signature = {"features": list(features), "dtype": "float32", "missing": "NaN", "output": meaning}
+        # What most models are is not said: their bytes stay those of graphs that were stored before there were others.
+        more = {"steps": steps} if steps is not None else {}
+        more |= {"width": width} if width != 1 else {}
+        signature = {"features": list(features), "dtype": "float32", "missing": "NaN", "output": meaning, **more}
         helper.set_model_props(model, {"signature": json.dumps(signature)})
         return model.SerializeToString(deterministic=True)

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from convergence.errors import ConvergenceError, ModelError
-from convergence.models import metrics
 from convergence.models.tasks import Task
 
 RULES_SCHEMA = pl.Schema({"rule": pl.String(), "value": pl.Float64(), "limit": pl.Float64(), "passed": pl.Boolean()})
@@ -153,20 +152,15 @@ def _of_scores(rows: pl.DataFrame, task: Task, *, against: bool, seed: int) -> I
     invalid = task.insane(rows)
     yield Rule("invalid_scores", invalid, 0, invalid == 0)
     if invalid:
-        names = ("beats_trivial_baseline", *["not_worse_than_champion"] * against, *["calibration"] * bool(calibrated))
+        names = ["beats_trivial_baseline"] + ["not_worse_than_champion"] * against
+        names += ["calibration"] * (calibrated is not None and most is not None)
         yield from (Rule(name, None, None, False) for name in names)
         return
     measure = task.measure
     found, least = measure.of(rows), task.limits.of_baseline * task.baseline(rows)
     yield Rule("beats_trivial_baseline", found, least, measure.gain(found, least) >= 0)
     if against:
-        theirs = pl.col("champion_score").alias("score")
-        difference = metrics.bootstrap_interval(
-            rows,
-            lambda part: measure.gain(measure.of(part), measure.of(part.with_columns(theirs))),
-            repetitions=task.repetitions,
-            seed=seed,
-        )
+        difference = measure.lead(rows, repetitions=task.repetitions, seed=seed)
         least = -difference.standard_error
         yield Rule("not_worse_than_champion", difference.estimate, least, difference.estimate >= least)
     if calibrated and most is not None:
@@ -190,6 +184,12 @@ def _same_rows(challenger: Scores, champion: Scores, task: Task) -> pl.DataFrame
     different = ours.filter(pl.col(label).ne_missing(theirs[label])).height
     if different:
         msg = f"{different} of {ours.height} labels differ between the two sides; read both from one label version"
+        raise ConvergenceError(msg)
+    if task.kind != "binary" and (invalid := task.insane(theirs)):  # the measure of a binary task says so itself
+        msg = (
+            f"{invalid} of {theirs.height} scores of champion {champion.model_version} are not {task.domain}; roll "
+            "back to a model that scores every row, then decide again"
+        )
         raise ConvergenceError(msg)
     return ours.with_columns(champion_score=theirs["score"])
 

@@ -2,7 +2,7 @@
 
 Rows that are judged have the task's key, `event_date`, its label and `score`. What a score is follows from the kind: a
 probability (binary), a list of one per class (multiclass), a number in the label's unit (regression), any number by
-which rows of a group are ordered (ranking), any number that is higher the stranger a row is (anomaly).
+which rows of a group of a day are ordered (ranking), any number that is higher the stranger a row is (anomaly).
 """
 
 from collections.abc import Callable, Sequence
@@ -12,28 +12,54 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from convergence.errors import ConvergenceError
 from convergence.models import metrics
 from convergence.models.calibration import equal_mass_calibration_error
 
 Kind = Literal["binary", "multiclass", "regression", "ranking", "anomaly"]
-Of = Callable[[pl.DataFrame], float]  # of rows with the columns `label` and `score`, for a ranking also `group`
+# of rows with the columns `event_date`, `label` and `score`, for a ranking also `group`
+Of = Callable[[pl.DataFrame], float]
 
 
 @dataclass(frozen=True)
 class Measure:
-    """How good scores are: `of` rows; `name` is that of columns, `words` that of sentences."""
+    """How good scores are: `of` rows; `name` is that of columns, `words` that of sentences.
+
+    `parts`: for a mean over groups, the `value` of each with its `event_date`: they are drawn in place of rows, because
+    a day that is drawn twice would melt into groups of twice their size.
+    """
 
     name: str
     words: str
     of: Of
     higher_is_better: bool = True
     share: bool = True  # whether it lies in [0, 1]
+    parts: Callable[[pl.DataFrame], pl.DataFrame] | None = None
 
     def gain(self, found: float, than: float) -> float:
         """By how much `found` is better `than` another; negative: worse."""
         return found - than if self.higher_is_better else than - found
+
+    def interval(self, rows: pl.DataFrame, *, repetitions: int = 200, seed: int = 0) -> metrics.Interval:
+        """Of rows, days resampled. Errors as `metrics.bootstrap_interval`."""
+        drawn, of = (self.parts(rows), _mean) if self.parts else (rows, self.of)
+        return metrics.bootstrap_interval(drawn, of, repetitions=repetitions, seed=seed)
+
+    def lead(self, rows: pl.DataFrame, *, repetitions: int = 200, seed: int = 0) -> metrics.Interval:
+        """By how much `score` is better than `champion_score`, days resampled; errors as `interval`."""
+        theirs = pl.col("champion_score").alias("score")
+        if self.parts is None:
+            return metrics.bootstrap_interval(
+                rows,
+                lambda part: self.gain(self.of(part), self.of(part.with_columns(theirs))),
+                repetitions=repetitions,
+                seed=seed,
+            )
+        ours, champion = self.parts(rows), self.parts(rows.with_columns(theirs))
+        gains = ours.with_columns(value=(ours["value"] - champion["value"]) * (1 if self.higher_is_better else -1))
+        return metrics.bootstrap_interval(gains, _mean, repetitions=repetitions, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -44,10 +70,12 @@ class Limits:
     """
 
     of_baseline: float = 5.0
-    calibration_error: float | None = 0.5  # as the task's `calibration` says, beyond what chance explains
+    calibration_error: float | None = (
+        0.5  # as the task's `calibration` says, beyond what chance explains; None: no rule
+    )
     seconds_per_row: float = 0.002
     size: int = 50_000_000  # bytes
-    parity: float = 1e-5  # largest difference between the scores of graph and library
+    parity: float = 1e-5  # largest difference between the scores of graph and library, in their unit
 
 
 @dataclass(frozen=True)
@@ -80,15 +108,25 @@ class Task:
     repetitions: int = 200  # draws of a bootstrap
 
     def rows(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """The frame with `label`, and for a ranking `group`, beside `score`. Raises ConvergenceError for no label."""
-        if frame[self.label].null_count():
-            raise ConvergenceError(f"{frame[self.label].null_count()} rows have no {self.label}; judge known ones only")
+        """The frame with `label`, and for a ranking `group`, beside `score`.
+
+        Raises ConvergenceError for a row without label, with one that is none of the classes, or below 0 in a ranking.
+        """
+        label = frame[self.label]
+        if label.null_count():
+            raise ConvergenceError(f"{label.null_count()} rows have no {self.label}; judge known ones only")
+        if self.classes and (other := label.len() - label.cast(pl.String).is_in(self.classes).sum()):
+            raise ConvergenceError(
+                f"{other} of {label.len()} rows have another {self.label} than {list(self.classes)}; declare each"
+            )
+        if self.group and (below := (label.cast(pl.Float64) < 0).sum()):
+            raise ConvergenceError(f"{below} of {label.len()} rows have {self.label} below 0, which no relevance is")
         named = {"label": self.label} | ({"group": self.group} if self.group else {})
         return frame.with_columns(**{new: pl.col(name) for new, name in named.items()})
 
     def judge(self, frame: pl.DataFrame, *, seed: int = 0) -> metrics.Interval:
         """The measure of scored rows with its interval, days resampled. Errors as `metrics.bootstrap_interval`."""
-        return metrics.bootstrap_interval(self.rows(frame), self.measure.of, repetitions=self.repetitions, seed=seed)
+        return self.measure.interval(self.rows(frame), repetitions=self.repetitions, seed=seed)
 
     def insane(self, frame: pl.DataFrame) -> int:
         """How many scores cannot be meant: null, not finite, or outside of the domain."""
@@ -146,7 +184,7 @@ def multiclass(label: str, key: str, classes: Sequence[str], *, limits: Limits |
         measure=Measure("macro_f1", "macro F1", lambda rows: _macro_f1(rows["label"], likeliest(rows), names)),
         baseline=commonest,
         sane=(score.list.len() == len(names))
-        & score.list.eval(pl.element().is_finite() & pl.element().is_between(0, 1)).list.all()
+        & score.list.eval((pl.element().is_finite() & pl.element().is_between(0, 1)).fill_null(value=False)).list.all()
         & ((score.list.sum() - 1).abs() < 1e-4),
         domain=f"{len(names)} probabilities that sum to 1",
         limits=limits or Limits(of_baseline=1.2, calibration_error=0.1),
@@ -161,13 +199,13 @@ def regression(target: str, key: str, *, limits: Limits | None = None) -> Task:
     """A number; judged by root mean squared error, against always saying the mean."""
 
     def rmse(rows: pl.DataFrame) -> float:
-        return float(np.sqrt(np.mean((rows["label"] - rows["score"]).to_numpy() ** 2)))
+        return float(np.sqrt(np.mean(_missed(rows) ** 2)))
 
     def spread(rows: pl.DataFrame) -> float:
         return float(rows["label"].cast(pl.Float64).to_numpy().std())
 
     def bias(rows: pl.DataFrame) -> float:
-        return abs(float((rows["label"] - rows["score"]).to_numpy().mean()))
+        return abs(float(_missed(rows).mean()))
 
     return Task(
         kind="regression",
@@ -183,13 +221,17 @@ def regression(target: str, key: str, *, limits: Limits | None = None) -> Task:
 
 
 def ranking(group: str, key: str, *, label: str, k: int = 10, limits: Limits | None = None) -> Task:
-    """An order within groups; judged by nDCG@k, against no order at all (its expectation over all of them)."""
+    """An order within the groups of a day; judged by nDCG@k, against no order at all (its expectation over all)."""
+
+    def found(rows: pl.DataFrame) -> float:
+        return _mean(_ndcg(rows, k))
+
     return Task(
         kind="ranking",
         key=key,
         label=label,
-        measure=Measure(f"ndcg_{k}", f"nDCG@{k}", lambda rows: _mean_ndcg(rows, k)),
-        baseline=lambda rows: _mean_ndcg(rows.with_columns(score=0.0), k),
+        measure=Measure(f"ndcg_{k}", f"nDCG@{k}", found, parts=lambda rows: _ndcg(rows, k)),
+        baseline=lambda rows: found(rows.with_columns(score=0.0)),
         sane=_FINITE,
         domain="finite",
         limits=limits or Limits(of_baseline=1.1, calibration_error=None),
@@ -201,6 +243,14 @@ def anomaly(label: str, key: str, *, limits: Limits | None = None) -> Task:
     """How strange a row is, learned without labels; judged by average precision where labels are known."""
     found = binary(label, key, limits=limits or Limits(of_baseline=2.0, calibration_error=None))
     return replace(found, kind="anomaly", sane=_FINITE, domain="finite", calibration=None)
+
+
+def _mean(parts: pl.DataFrame) -> float:
+    return float(parts["value"].to_numpy().mean())
+
+
+def _missed(rows: pl.DataFrame) -> NDArray[np.float64]:
+    return (rows["label"].cast(pl.Float64) - rows["score"]).to_numpy()
 
 
 def _macro_f1(label: pl.Series, predicted: pl.Series, classes: Sequence[str]) -> float:
@@ -218,26 +268,33 @@ def _macro_f1(label: pl.Series, predicted: pl.Series, classes: Sequence[str]) ->
     return float(f1_score(told, said, labels=list(classes), average="macro", zero_division=0))  # pyright: ignore[reportArgumentType]
 
 
-def _mean_ndcg(rows: pl.DataFrame, k: int) -> float:
-    """Mean over groups of nDCG@k, ties averaged, in [0, 1]; groups without a relevant row are left out.
+def _ndcg(rows: pl.DataFrame, k: int) -> pl.DataFrame:
+    """nDCG@k of each group of a day, ties averaged, in [0, 1]; groups without a relevant row are left out.
 
     Source: McSherry and Najork, Computing Information Retrieval Performance Measures Efficiently in the Presence of
     Tied Scores, ECIR 2008, as scikit-learn has it.
 
     Args:
-        rows: `group`, `label` (relevance, not negative) and `score` (finite).
+        rows: `event_date`, `group`, `label` (relevance, not negative) and `score` (finite).
         k: places that count.
 
-    Raises:
-        OneClassError: no group has a relevant row, or none has two.
-    """
-    from sklearn.metrics import ndcg_score
+    Returns:
+        `event_date`, `group`, `value`.
 
+    Raises:
+        OneClassError: no group has a relevant row and another.
+    """
     judged = [
-        (part["label"].cast(pl.Float64).to_numpy()[None], part["score"].to_numpy()[None])
-        for part in rows.partition_by("group", maintain_order=True)
+        (*key, _ndcg_of(part["label"].cast(pl.Float64).to_numpy(), part["score"].to_numpy(), k))
+        for key, part in rows.partition_by("event_date", "group", as_dict=True, maintain_order=True).items()
         if part.height > 1 and (part["label"] > 0).any()
     ]
     if not judged:
         raise metrics.OneClassError("no group has two rows and a relevant one; measure over more days")
-    return float(np.mean([ndcg_score(label, score, k=k) for label, score in judged]))
+    return pl.DataFrame(judged, schema=["event_date", "group", "value"], orient="row")
+
+
+def _ndcg_of(label: NDArray[np.float64], score: NDArray[np.float64], k: int) -> float:
+    from sklearn.metrics import ndcg_score
+
+    return min(float(ndcg_score(label[None], score[None], k=k)), 1.0)

@@ -31,7 +31,7 @@ def performance_row(
     rows = scores.filter(pl.col("event_date").is_between(first, last)).join(known, on=model.row, maintain_order="left")
     measured = dict(decisions.select("challenger_version", model.gate_measure).iter_rows())
     issued = rows["model_version"].value_counts().rows()
-    unknown = ", ".join(sorted(version for version, _ in issued if version not in measured))
+    unknown = ", ".join(sorted(version for version, _ in issued if measured.get(version) is None))
     if unknown or not issued:
         raise ConvergenceError(
             f"scores of {first} to {last}: no baseline, because the gate did not measure {unknown or 'any model'}; "

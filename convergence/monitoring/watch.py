@@ -2,12 +2,13 @@
 
 Profiles are taken once a day and only added up afterwards, so that drift over any window costs no second look at rows.
 Scores of two models are never compared with each other: each is calibrated anew, which alone moves the many low scores
-far enough to look like drift.
+far enough to look like drift. Of lists, numbers are profiled: of an input that is a sequence the newest, its last; of a
+score with one per class each of them, as score[class].
 """
 
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -19,31 +20,47 @@ from convergence.monitoring import drift as effects
 from convergence.monitoring.contracts import Drift, FeatureProfile, ScoreProfile, ScoreReference
 from convergence.monitoring.profiles import DatedProfiles, Profile, profile_rows, stored
 
+Frame = TypeVar("Frame", pl.DataFrame, pl.LazyFrame)
+
 
 def feature_profile_rows(features: pl.DataFrame, inputs: Sequence[str]) -> pl.DataFrame:
     """FeatureProfile rows: one for each day of the feature rows and input of the model."""
-    parts = features.partition_by("event_date", as_dict=True)
+    parts = newest(features).partition_by("event_date", as_dict=True)
     return shaped(FeatureProfile, [profile_rows(rows, inputs, event_date=day) for (day,), rows in parts.items()])
 
 
-def score_profile_rows(scores: pl.DataFrame) -> pl.DataFrame:
-    """ScoreProfile rows: one for each day and model that issued scores."""
+def newest(features: Frame) -> Frame:
+    """The rows with the last number of each sequence in place of the sequence."""
+    lists = [name for name, kind in features.lazy().collect_schema().items() if isinstance(kind, pl.List)]
+    return features.with_columns(pl.col(name).list.last() for name in lists)  # pyright: ignore[reportReturnType]
+
+
+def score_profile_rows(scores: pl.DataFrame, classes: Sequence[str] = ()) -> pl.DataFrame:
+    """ScoreProfile rows: one for each day and model that issued scores, and for each class where there are some."""
     keys = ("event_date", "model_version", "model_as_of")
     parts = scores.partition_by(keys, as_dict=True)
     return shaped(
-        ScoreProfile, [profile_rows(rows, ["score"], **dict(zip(keys, k, strict=True))) for k, rows in parts.items()]
+        ScoreProfile,
+        [_score_profiles(rows, classes, **dict(zip(keys, k, strict=True))) for k, rows in parts.items()],
     )
 
 
-def score_reference_rows(promotions: pl.DataFrame, features: pl.DataFrame, fit: Schedule) -> pl.DataFrame:
+def score_reference_rows(
+    promotions: pl.DataFrame, features: pl.DataFrame, fit: Schedule, classes: Sequence[str] = ()
+) -> pl.DataFrame:
     """ScoreReference rows: for each promotion, the scores that its champion gives the week of its gate."""
     parts = []
     for champion in promotions.sort("event_date").iter_rows(named=True):
         rows = features.filter(pl.col("event_date").is_between(*fit.gate(champion["event_date"])))
         rows = rows.with_columns(score=models.load(champion["onnx"], sha256=champion["sha256"]).score_rows(rows))
         about = {name: champion[name] for name in ("event_date", "model_version", "model_as_of")}
-        parts.append(profile_rows(rows, ["score"], **about))
+        parts.append(_score_profiles(rows, classes, **about))
     return shaped(ScoreReference, parts)
+
+
+def _score_profiles(rows: pl.DataFrame, classes: Sequence[str], **about: Any) -> pl.DataFrame:
+    named = {f"score[{each}]": pl.col("score").list.get(n) for n, each in enumerate(classes)} or {"score": "score"}
+    return profile_rows(rows.select(**named), list(named), **about)
 
 
 def shaped(contract: Contract, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
@@ -86,7 +103,8 @@ def drift_rows(
                 f"{day}: no profile is at hand of {fitted[0]} to {fitted[1]}, on which the champion {version} was "
                 f"fitted, within {fit.reach_back} days: promote a newer model, or materialize the profiles"
             )
-        held = references.filter(pl.col("event_date") <= day, model_version=version).sort("event_date").tail(1)
+        held = references.filter(pl.col("event_date") <= day, model_version=version)
+        held = held.filter(pl.col("event_date") == pl.col("event_date").max())
         before = fitted_on[as_of] | dict(zip(held["feature"], stored(held), strict=True))
         scored = fit.gate(held["event_date"][0]) if held.height else fitted
         issued = DatedProfiles(scores.filter(model_version=version))
@@ -94,7 +112,8 @@ def drift_rows(
             since = day - timedelta(days=length - 1)
             now = inputs.window(since, day) | (issued.window(since, day) if held.height else {})
             fixed = fixed_by_the_day if length == 1 else ()
-            spans = [pl.when(feature="score").then(s).otherwise(f) for s, f in zip(scored, fitted, strict=True)]
+            of_scores = pl.col("feature").is_in(held["feature"].to_list())
+            spans = [pl.when(of_scores).then(s).otherwise(f) for s, f in zip(scored, fitted, strict=True)]
             reference, current = ({n: p for n, p in w.items() if n not in fixed} for w in (before, now))
             found.append(
                 effects.compare(reference, current).with_columns(

@@ -21,6 +21,7 @@ from convergence.models.gated import Fit, GatedModel, decide, issue, version
 from convergence.models.gated_contracts import Contracts
 from convergence.versions.audit import AuditLog
 from convergence_assets._parts.cards import champion_card, decision_card, model_card, score_card
+from convergence_assets._parts.evaluated import evaluated
 from convergence_assets._parts.watched import Watched, watched
 from convergence_assets.partitions import daily, weekly, window
 from resources.experiments import logged
@@ -53,6 +54,7 @@ class Gated:
     champions: dg.AssetsDefinition
     scores: dg.AssetsDefinition
     watched: Watched
+    evaluation: dg.AssetsDefinition | None  # None: the use case has its own, or none
     weeks: dg.PartitionsDefinition
     days: dg.PartitionsDefinition
     contracts: Contracts
@@ -60,7 +62,8 @@ class Gated:
     @property
     def assets(self) -> list[dg.AssetsDefinition]:
         """All of them."""
-        return [self.model, self.promotions, self.champions, self.scores, *self.watched.assets]
+        judged = [self.evaluation] if self.evaluation else []
+        return [self.model, self.promotions, self.champions, self.scores, *judged, *self.watched.assets]
 
     @property
     def checks(self) -> list[dg.AssetChecksDefinition]:
@@ -223,6 +226,9 @@ def gated_model(
         champions=chosen,
         scores=scored_days,
         watched=watched(declared, weeks, days, features_days, contracts.performance),
+        evaluation=evaluated(declared, contracts.evaluation, history(declared, 0, 0), keys)
+        if contracts.evaluation
+        else None,
         weeks=weeks,
         days=days,
         contracts=contracts,

@@ -20,6 +20,7 @@ from convergence.monitoring.performance import performance_row
 from convergence.monitoring.watch import (
     drift_rows,
     feature_profile_rows,
+    newest,
     score_profile_rows,
     score_reference_rows,
     worst,
@@ -135,7 +136,8 @@ def watched(
         **keys,
     )
     def score_profiles(scores: pl.LazyFrame) -> pl.DataFrame:
-        return score_profile_rows(scores.select("event_date", "model_version", "model_as_of", "score").collect())
+        rows = scores.select("event_date", "model_version", "model_as_of", "score").collect()
+        return score_profile_rows(rows, model.task.classes)
 
     @lake_asset(
         name=name("score_references"),
@@ -150,7 +152,7 @@ def watched(
         **keys,
     )
     def score_references(promotions: pl.LazyFrame, features: pl.LazyFrame) -> pl.DataFrame:
-        return score_reference_rows(promotions.collect(), read(features).collect(), schedule)
+        return score_reference_rows(promotions.collect(), read(features).collect(), schedule, model.task.classes)
 
     @lake_asset(
         name=name("drift"),
@@ -201,7 +203,7 @@ def watched(
     )
     def report(context: dg.AssetExecutionContext, features: pl.LazyFrame, score_profiles: pl.LazyFrame) -> pl.DataFrame:
         pages = context.resources.reports.of(f"{model.use_case}/drift")
-        return weekly_pages(read(features), score_profiles.collect(), _dates(context), schedule, pages)
+        return weekly_pages(newest(read(features)), score_profiles.collect(), _dates(context), schedule, pages)
 
     performance = _performance(model, judged, keys) if judged else None
     return Watched(profiles, score_profiles, score_references, drift, report, performance)

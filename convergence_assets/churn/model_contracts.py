@@ -63,7 +63,7 @@ class ScoredCustomer(Event):
 
 
 CONTRACTS = contracts(MODEL, version=ChurnModel, carried=ServedChurnModel, row=ScoredCustomer, module=__name__)
-_, ChurnPromotion, ChurnChampion, ChurnScore, _ = CONTRACTS
+_, ChurnPromotion, ChurnChampion, ChurnScore, *_ = CONTRACTS
 
 
 class ChurnEvaluation(pa.DataFrameModel):

@@ -5,4 +5,4 @@ from convergence_assets.fraud.contracts import FraudModel, ScoredTransaction, Se
 from convergence_assets.fraud.use_case import MODEL
 
 CONTRACTS = contracts(MODEL, version=FraudModel, carried=ServedFraudModel, row=ScoredTransaction, module=__name__)
-_, FraudPromotion, FraudChampion, FraudScore, FraudScorePerformance = CONTRACTS
+_, FraudPromotion, FraudChampion, FraudScore, FraudScorePerformance, _ = CONTRACTS

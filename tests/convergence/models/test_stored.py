@@ -270,3 +270,74 @@ def test_every_digit_of_a_kept_files_hash_counts(place: int) -> None:
     assert kept.kept(store, name, right)["onnx"].item() == blob
     with pytest.raises(ModelError, match="not as it was"):
         kept.kept(store, name, wrong)
+
+
+def wide(steps: int | None = None) -> bytes:
+    """Two numbers a row: its amounts and hours, of a sequence their sums."""
+    graph = Graph()
+    values = graph.add("Cast", INPUT, to=TensorProto.DOUBLE)
+    if steps:
+        values = graph.add("ReduceSum", values, graph.constant(np.array([1])), keepdims=0)
+    return graph.to_bytes({"score": values}, ("amount", "hour"), "sums", steps=steps, width=2)
+
+
+def test_several_numbers_a_row_come_as_lists_and_as_a_matrix() -> None:
+    rows = pl.DataFrame({"amount": [1.0, 2.0], "hour": [3, 4]})
+    found = opened(wide()).score_rows(rows)
+    assert found.dtype == pl.List(pl.Float64)
+    assert found.to_list() == [[1, 3], [2, 4]]
+    assert opened(wide()).score(np.array([[1, 3], [2, 4]], np.float32)).tolist() == found.to_list()
+
+
+def test_a_sequence_is_taken_step_by_step_and_feature_by_feature() -> None:
+    rows = pl.DataFrame({"hour": [[1, 2, 3], [4, 5, 6]], "amount": [[0.5, 0.5, 1.0], [1.0, 0.0, 0.0]]})
+    assert opened(wide(3)).score_rows(rows).to_list() == [[2, 6], [1, 15]]
+    assert opened(wide(3)).score_rows(rows.clear()).to_list() == []
+
+
+def test_a_gap_in_a_sequence_is_missing() -> None:
+    rows = pl.DataFrame({"amount": [[1.0, None]], "hour": [[1, 2]]})
+    ((amount, hour),) = opened(wide(2)).score_rows(rows)
+    assert np.isnan(amount)
+    assert hour == 3
+
+
+@pytest.mark.parametrize("value", [[1.0], [1.0, 2.0, 3.0], None], ids=["shorter", "longer", "none"])
+def test_a_sequence_of_another_length_is_refused_by_name(value: list[float] | None) -> None:
+    rows = pl.DataFrame({"amount": [[1.0, 2.0], [1.0, 2.0]], "hour": [value, [1.0, 2.0]]})
+    with pytest.raises(ModelError, match="1 of 2 rows have no list of 2 numbers in hour"):
+        opened(wide(2)).score_rows(rows)
+
+
+def test_a_number_where_a_sequence_is_taken_is_refused_by_name() -> None:
+    with pytest.raises(ModelError, match="2 of 2 rows have no list of 2 numbers in amount"):
+        opened(wide(2)).score_rows(pl.DataFrame({"amount": [1.0, 2.0], "hour": [1.0, 2.0]}))
+
+
+def test_infinite_values_in_a_sequence_are_refused_by_feature() -> None:
+    values = np.zeros((2, 3, 2), np.float32)
+    values[1, 2, 1] = np.inf
+    with pytest.raises(ModelError, match=r"features \['hour'\] hold infinite"):
+        opened(wide(3)).score(values)
+
+
+@pytest.mark.parametrize("change", [{"steps": 4}, {"steps": None}, {"width": 3}, {"steps": "3"}], ids=str)
+def test_a_signature_of_another_sequence_or_width_does_not_fit(change: dict[str, Any]) -> None:
+    model = onnx.ModelProto.FromString(wide(3))
+    signature(**change)(model)
+    with pytest.raises(ModelError, match="does not fit its graph"):
+        opened(model.SerializeToString())
+
+
+def test_a_graph_of_columns_and_one_number_says_nothing_of_sequences() -> None:
+    """So the bytes of graphs that were stored before there were any are what would be made today."""
+    (told,) = (json.loads(p.value) for p in onnx.ModelProto.FromString(good()).metadata_props)
+    assert told == {"features": list(FEATURES), "dtype": "float32", "missing": "NaN", "output": "probability"}
+
+
+def test_parity_is_the_largest_difference_and_tells_of_nan() -> None:
+    rows = pl.DataFrame({"amount": [1.0, 2.0], "hour": [3.0, 4.0]})
+    assert stored.parity(wide(), rows, [[1, 3], [2, 4.5]]) == 0.5
+    assert np.isnan(stored.parity(wide(), rows, [[1, 3], [2, np.nan]]))
+    with pytest.raises(ModelError, match=r"in shape \(2, 2\), the library in \(2,\)"):
+        stored.parity(wide(), rows, [1, 2])
