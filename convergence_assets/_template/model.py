@@ -8,6 +8,6 @@ from convergence_assets._template.training import fit
 from convergence_assets._template.use_case import LAST_DAY, MODEL
 
 CONTRACTS = contracts(MODEL, version=TrainedModel, carried=ServedForm, row=ScoredTemplateEvent, module=__name__)
-_, TemplatePromotion, TemplateChampion, TemplateScore, _ = CONTRACTS
+_, TemplatePromotion, TemplateChampion, TemplateScore, _, _ = CONTRACTS
 
 GATED = gated_model(MODEL, fit=fit, last_day=LAST_DAY, features_days=DAILY, contracts=CONTRACTS)

@@ -77,7 +77,7 @@ def _totals(rows: pl.DataFrame) -> dict[str, int]:
     tags={"layer": "operations", "not_partitioned": "each-run-is-about-the-whole-lake"},
 )
 def lake_upkeep(context: dg.AssetExecutionContext) -> pl.DataFrame:
-    """Stored rows verified, small files merged and unneeded ones deleted, table by table.
+    """Stored rows verified, small files merged, unneeded ones deleted; by table.
 
     Readers and landers may go on meanwhile. No row is touched, and nothing of a table that is damaged. Files of older
     versions go after a week, unless a partition that counts was made from them.

@@ -156,7 +156,7 @@ def failed(planted: Planted, job: dg.JobDefinition, **how: Any) -> bool:
 
 def test_no_secret_is_kept_or_served_when_everything_fails(planted: Planted) -> None:
     defs, job = planted.defs, planted.defs.resolve_implicit_global_asset_job_def()
-    release = {"action": "promote", "actor": "anna", "reason": "test"}
+    release = {"action": "promote", "reason": "test"}
     with all_failing(planted.said):
         for asset in representatives(defs):
             keys = asset.partitions_def.get_partition_keys() if asset.partitions_def else []

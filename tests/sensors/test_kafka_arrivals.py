@@ -293,7 +293,7 @@ def test_a_table_that_cannot_be_opened_leaves_the_other_topics_served(
     log.write_text("{broken")
     (request,) = platform.tick()
     assert request.asset_selection == [dg.AssetKey(topics[1].table.split("/"))]
-    assert "cannot be opened" in json.loads(platform.cursor or "")[topics[0].name]["problem"]
+    assert "is not as it was acknowledged" in json.loads(platform.cursor or "")[topics[0].name]["problem"]
 
 
 # Silence

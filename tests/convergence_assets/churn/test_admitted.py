@@ -16,6 +16,7 @@ from convergence.lake.manifests import states
 from convergence.services.postgres import PostgresServer
 from convergence_assets.churn.arrivals import FIRST_DAY
 from convergence_assets.churn.contracts import RawCustomer
+from resources.environments import resources
 from tests.convergence_assets.churn.worlds import House, day, failure, house_in
 
 MARTS = ("stg_customers", "mart_accounts")
@@ -120,7 +121,8 @@ def houses(
 ) -> Iterator[dict[str, House]]:
     """Landed once; nothing is built yet, but a mart of another form is there."""
     home = tmp_path_factory.mktemp("house")
-    with dg.DagsterInstance.ephemeral() as instance:
+    with dg.DagsterInstance.ephemeral() as instance, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CONVERGENCE_POSTGRES", postgres.url)  # by whose name the graph's resources know it
         by_warehouse = {
             "duckdb": house_in(home, instance),
             "postgres": house_in(home, instance, warehouse="postgres", postgres=postgres.url),
@@ -132,12 +134,12 @@ def houses(
         result = here.materialize(day(0), day(1), "raw_customers", "customers")
         assert result.success, failure(result)
         for house in by_warehouse.values():
-            with house.resources["warehouse"].plain.session() as session:
+            with resources(house.settings, in_clear=True)["warehouse"].plain.session() as session:
                 session.execute("drop schema if exists marts cascade")
                 session.execute("create schema marts")
                 session.execute(f"create table marts.mart_accounts {BEFORE}")
         yield by_warehouse
-        by_warehouse["postgres"].resources["warehouse"].plain.empty()
+        resources(by_warehouse["postgres"].settings, in_clear=True)["warehouse"].plain.empty()
 
 
 def test_a_customer_is_landed_exactly_if_its_values_make_sense_and_else_waits_with_a_reason(
