@@ -20,22 +20,28 @@ class MarkerError(ConvergenceError):
 
 @dataclass(frozen=True)
 class MarkedPages:
-    """Files of the repository, and what gives the values of their markers by name."""
+    """Files of the repository, and what gives the values of their markers by name.
+
+    `apart`: of markers whose tables no demo makes, so that the others need not wait for them.
+    """
 
     files: tuple[str, ...]
     numbers: Callable[[Lake], Mapping[str, str]]
+    apart: tuple[Callable[[Lake], Mapping[str, str]], ...] = ()
 
 
-def injected(page: str, numbers: Mapping[str, str]) -> str:
+def injected(page: str, numbers: Mapping[str, str], *, some: bool = False) -> str:
     """The page with every marked part replaced; a value of several lines stands on lines of its own.
 
-    Raises MarkerError.
+    `some`: parts that have no value stay as they are. Raises MarkerError.
     """
-    if unknown := sorted(marked(page) - set(numbers)):
+    if not some and (unknown := sorted(marked(page) - set(numbers))):
         known = ", ".join(sorted(numbers))
         raise MarkerError(f"nothing gives the numbers {', '.join(unknown)}: expected markers are {known}")
 
     def written(found: re.Match[str]) -> str:
+        if found[1] not in numbers:
+            return found[0]
         value = numbers[found[1]]
         around = "\n" if "\n" in value else ""
         return f"<!-- numbers: {found[1]} -->{around}{value}{around}<!-- /numbers -->"

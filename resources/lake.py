@@ -15,9 +15,7 @@ import dagster as dg
 import polars as pl
 from deltalake import DeltaTable
 
-from convergence.errors import ConcurrentWrite
 from convergence.lake.contracts import Contract, Judged, judge, schema_of
-from convergence.lake.generations import FIRST
 from convergence.lake.manifests import Provenance, build_manifest, inputs_digest, record
 from convergence.lake.quarantine import by_partition, quarantine
 from convergence.lake.tables import WHOLE, Lake
@@ -31,7 +29,8 @@ from resources.failures import failures
 from resources.keys import table_of
 from resources.lineage import made_from
 from resources.partition_windows import upstream_reads
-from resources.snapshots import Snapshot, read_snapshot, refuse_erased
+from resources.plain_assets import named, plain_write, tell
+from resources.snapshots import Snapshot, base_of, read_snapshot
 from resources.tracing import committing, traced
 from resources.writes import LakeWrite
 
@@ -62,15 +61,26 @@ class LakeIOManager(dg.ConfigurableIOManager):
         """Records the spans of runs."""
         return tracer("convergence-graph", Path(self.traces) if self.traces else None, self.collector)
 
-    def handle_output(self, context: dg.OutputContext, obj: LakeWrite | None) -> None:
+    @cached_property
+    def _read(self) -> dict[str, dict[str, Snapshot]]:
+        """What plain assets have read, by step and table, for the manifests of what they make."""
+        return {}
+
+    def handle_output(self, context: dg.OutputContext, obj: LakeWrite | pl.DataFrame | pl.LazyFrame | None) -> None:
         """Commit the partitions at once, then record their manifest; None: the asset has committed by itself."""
         if obj is None:
             return
         table = table_of(context.asset_key)
+        if plain := not isinstance(obj, LakeWrite):
+            read = self._read.pop(context.step_context.step.key, {})
+            with failures(lambda: {column for snapshot in read.values() for column in snapshot.columns}):
+                obj = plain_write(context, self.lake, obj, read)
         with failures(), committing(context, self.tracer, self.lake, obj.partitions, obj.base):
             obj.written.update(self.lake.replace(table, obj.partitions, obj.manifest, obj.base))
             record(self.lake, [table])
-        if len(obj.partitions) == 1:
+        if plain:
+            tell(context, obj)
+        elif len(obj.partitions) == 1:
             context.add_output_metadata(*obj.costs().values())
 
     def load_input(self, context: dg.InputContext) -> Any:
@@ -82,6 +92,12 @@ class LakeIOManager(dg.ConfigurableIOManager):
         wanted = context.dagster_type.typing_type
         if wanted is Snapshot:
             return snapshot
+        if isinstance(wanted, type) and wanted not in (Any, pl.DataFrame) and not issubclass(pl.LazyFrame, wanted):
+            raise dg.Failure(
+                f"{table_of(context.asset_key)} is read as a {named(wanted)}, and the lake gives Polars frames: "
+                "annotate the input with pl.LazyFrame or pl.DataFrame"
+            )
+        self._read.setdefault(context.step_context.step.key, {})[table_of(context.asset_key)] = snapshot
         return snapshot.rows.collect() if wanted is pl.DataFrame else snapshot.rows
 
 
@@ -191,22 +207,7 @@ class _Run:
 
     def base(self) -> DeltaTable | None:
         """The table before the write. Raises ConcurrentWrite if it was made from newer inputs than this run read."""
-        refuse_erased(self.lake, self.provenance.inputs, self.erasures)
-        base = self.lake.open(self.table)
-        newest = next(self.lake.commits(self.table, base.version() - 1), None) if base else None
-        if newest and not newest.manifest["partitions"].keys().isdisjoint(self.keys):
-            for up, read in newest.manifest["inputs"].items():
-                if up in self.provenance.inputs and self._is_newer(up, read):
-                    raise ConcurrentWrite(
-                        f"{self.table} was made from a newer {up} after this run had read it. Run it again."
-                    )
-        return base
-
-    def _is_newer(self, up: str, read: Mapping[str, Any]) -> bool:
-        mine = self.provenance.inputs[up]
-        if read.get("generation", FIRST) == mine.generation:
-            return read["version"] > mine.version
-        return self.lake.newest().generation(up) != mine.generation  # it was switched after this run had read it
+        return base_of(self.lake, self.table, self.keys, self.provenance, self.erasures)
 
     def events(
         self, judged: Judged, base: DeltaTable | None, describe: Describe | None, made: Described, meter: Meter

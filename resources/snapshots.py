@@ -3,13 +3,16 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import dagster as dg
 import polars as pl
+from deltalake import DeltaTable
 
 from convergence.errors import ConcurrentWrite, TableMissing
 from convergence.lake.erasures import newest
-from convergence.lake.manifests import InputRead, states
+from convergence.lake.generations import FIRST
+from convergence.lake.manifests import InputRead, Provenance, states
 from convergence.lake.tables import ERASURE, WHOLE, Lake, rows_of
 from convergence.lake.verification import refuse_damaged
 
@@ -71,3 +74,23 @@ def refuse_erased(lake: Lake, inputs: Mapping[str, InputRead], erasures: Mapping
         handle = lake.at({table: read.generation}).open(table)
         if handle is not None and (handle.transaction_version(ERASURE) or 0) != erasures[table]:
             raise ConcurrentWrite(f"a data subject was erased from {table} after this run had read it. Run it again.")
+
+
+def base_of(
+    lake: Lake, table: str, keys: Sequence[str], provenance: Provenance, erasures: Mapping[str, int]
+) -> DeltaTable | None:
+    """A table before partitions of it are written. Raises ConcurrentWrite if they were made from newer inputs."""
+    refuse_erased(lake, provenance.inputs, erasures)
+    base = lake.open(table)
+    newest = next(lake.commits(table, base.version() - 1), None) if base else None
+    if newest and not newest.manifest["partitions"].keys().isdisjoint(keys):
+        for up, read in newest.manifest["inputs"].items():
+            if up in provenance.inputs and _is_newer(lake, up, read, provenance.inputs[up]):
+                raise ConcurrentWrite(f"{table} was made from a newer {up} after this run had read it. Run it again.")
+    return base
+
+
+def _is_newer(lake: Lake, table: str, read: Mapping[str, Any], mine: InputRead) -> bool:
+    if read.get("generation", FIRST) == mine.generation:
+        return read["version"] > mine.version
+    return lake.newest().generation(table) != mine.generation  # it was switched after this run had read it

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from convergence.arrivals.lander import Lander
 from convergence.arrivals.replay import replay
+from convergence.cli import lake as opened_lake
 from convergence.cli.materialize import QUIET, cause
 from convergence.cli.side_by_side import CLOSING
 from convergence.errors import SettingsError
@@ -41,7 +42,7 @@ class Report:
 def run_demo(instance: dg.DagsterInstance, use_case: str) -> bool:
     """Replay what is not in the inbox, materialize what is missing or stale; False if a run failed."""
     began, here, report = time.perf_counter(), settings(), Report()
-    lake = resources(here)["lake"].lake
+    lake = opened_lake()
     wanted = {name: t for name, t in topics().items() if use_case_of(t.table) == use_case}
     for topic in wanted.values():
         played = list(replay(topic, here.published_data, here.home / "inbox", topic.first_day, topic.last_day))

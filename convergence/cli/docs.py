@@ -1,5 +1,7 @@
 """`convergence docs`: the numbers of the documentation, written from this environment's lake."""
 
+import sys
+
 import click
 
 from convergence.errors import TableMissing
@@ -8,7 +10,10 @@ from convergence.errors import TableMissing
 @click.command()
 @click.option("--use-case", "only", help="The pages of one use case; default: all.")
 def docs(only: str | None) -> None:
-    """Write the numbers of the pages that use cases declare as PAGES, from what the lake holds now."""
+    """Write the numbers of the pages that use cases declare as PAGES, from what the lake holds now.
+
+    What cannot be told stays as it is, and is said with what to make first; exit 1 then.
+    """
     from convergence.cli import ROOT, lake
     from convergence.marked_pages import injected, marked
     from convergence_assets.definitions import use_cases
@@ -17,17 +22,23 @@ def docs(only: str | None) -> None:
     declared = {module.__name__.split(".")[1]: module.PAGES for module in use_cases() if hasattr(module, "PAGES")}
     if only is not None and only not in declared:
         raise click.BadParameter(f"{only!r} declares no pages; there are those of {', '.join(declared)}")
-    missing: list[TableMissing] = []
+    missing = False
     for pages in [declared[only]] if only else declared.values():
-        try:
-            numbers = pages.numbers(here)
-        except TableMissing as error:  # the other use cases' pages do not wait for it
-            missing.append(error)
-            continue
-        for name in pages.files:
+        numbers: dict[str, str] = {}
+        complete = True
+        for part in (pages.numbers, *pages.apart):
+            try:
+                numbers |= part(here)
+            except TableMissing as error:  # the others do not wait for it
+                complete, missing = False, True
+                click.echo(f"{', '.join(pages.files)}: {error}", err=True)
+        for name in pages.files if numbers else ():
             before = (ROOT / name).read_text()
-            after = injected(before, numbers)
+            after = injected(before, numbers, some=not complete)
             (ROOT / name).write_text(after)
-            click.echo(f"{name}: {len(marked(after))} numbers and tables, {'as before' if after == before else 'new'}")
+            told = marked(after) & set(numbers)
+            left = f", {', '.join(sorted(marked(after) - told))} left as before" if marked(after) - told else ""
+            state = "as before" if after == before else "new"
+            click.echo(f"{name}: {len(told)} numbers and tables, {state}{left}")
     if missing:
-        raise TableMissing("; ".join(map(str, missing)))
+        sys.exit(1)

@@ -80,11 +80,12 @@ def follow(use_case: str, *, every: float, until_caught_up: bool) -> None:
     wanted, into, before = served(use_case), lake(), None
     store = _store(wanted)
     while True:
-        into = into.newest()
+        into, there = into.newest(), store.newest()
         namespace, applied = keep_up(into, wanted.features, store)
         if applied or namespace != before:
             meta = store.read(namespace, ()).meta
-            click.echo(f"{namespace}: {applied:,} rows applied, now at version {meta.version} of {meta.table}")
+            done = f"{applied:,} rows applied" if namespace == there else f"filled with {meta.entities:,} entities"
+            click.echo(f"{namespace}: {done}, now at version {meta.version} of {meta.table}")
             before = namespace
         if until_caught_up:
             return

@@ -105,9 +105,12 @@ def _switch(
     as_json: bool,
 ) -> None:
     from convergence.cli import lake
+    from convergence.lake.manifests import states
     from convergence.versions.audit import AuditLog, Draft, process_user
 
-    entry = Draft(process_user(), action, one.subject, {"index_version": version, "before": expected, "reason": reason})
+    decided = max(states(lake(), [one.decisions])[one.decisions], default=None)  # it counts for the days after
+    detail = {"index_version": version, "before": expected, "day": decided, "reason": reason}
+    entry = Draft(process_user(), action, one.subject, detail)
     live = snapshots.switch(version, expected=expected, record=lambda: AuditLog(lake().store).append(entry))
     changed = expected != version
     if as_json:

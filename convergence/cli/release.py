@@ -3,6 +3,7 @@
 Who does it, there, is the user of the process.
 """
 
+import json
 import sys
 from datetime import date
 from importlib import import_module
@@ -46,6 +47,29 @@ def rollback(name: str, to: str | None, reason: str) -> None:
 @click.group()
 def release() -> None:
     """What is released: look at it, tell Redis and MLflow again, end a canary."""
+
+
+@release.command("ls")
+@click.argument("name", metavar="MODEL", required=False)
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+def list_(name: str | None, *, as_json: bool) -> None:
+    """List versions with what the gate measured and decided of each, and which one serves: of MODEL, or of all."""
+    from convergence.cli import lake
+    from convergence.models.versions import versions
+
+    here = lake()
+    found = {one.name: versions(here, one) for one in ([releasable(name)] if name else _releasable())}
+    if as_json:
+        click.echo(json.dumps({model: [one._asdict() for one in its] for model, its in found.items()}, indent=2))
+        return
+    for model, its in found.items():
+        click.echo(f"{model}: {len(its)} versions" if its else f"{model}: none yet; materialize it first")
+        for one in its:
+            measured = "" if one.measured is None else f", {one.measure} {one.measured:.4f}"
+            click.echo(f"  {one.version}  as of {one.as_of or 'a date that was made again'}{measured}")
+            click.echo(f"      {one.verdict}")
+            if one.serves:
+                click.secho(f"      serves {one.serves}", bold=True)
 
 
 @release.command()
@@ -130,15 +154,15 @@ def _releasable() -> "Iterator[Releasable]":
     import convergence_assets
 
     for found in iter_modules(convergence_assets.__path__):
-        module = f"convergence_assets.{found.name}.release"
+        module = f"convergence_assets.{found.name}.use_case"
         if found.ispkg and not found.name.startswith("_") and find_spec(module):
-            declared = import_module(module)
-            if hasattr(declared, "RELEASABLE"):  # what releases an index is no model: `convergence index` does that
-                yield declared.RELEASABLE
+            declared = getattr(import_module(module), "MODEL", None)
+            if declared is not None:
+                yield declared.releasable
 
 
 def releasable(name: str) -> "Releasable":
-    """A model that a use case's `release` declares as RELEASABLE. Raises click.BadParameter, which lists them.
+    """A model that a use case's `use_case` declares as MODEL. Raises click.BadParameter, which lists them.
 
     The rest of the graph is not loaded: who rolls back has no time for that.
     """

@@ -58,26 +58,30 @@ class Judged:
     bad: Mapping[str, pl.DataFrame]
 
 
-def judge(contract: Contract, frame: pl.DataFrame, keys: list[str]) -> Judged:
-    """Cut a frame into the partitions `keys` and validate each. Raises ContractBroken for rows outside all of them."""
+def partitions_of(frame: pl.DataFrame, keys: list[str]) -> dict[str, pl.DataFrame]:
+    """A frame cut into the partitions `keys`, empty ones too. Raises ContractBroken for rows outside all of them."""
     if keys == [WHOLE]:
-        parts = {WHOLE: frame}
-    elif frame.schema.get(DAY) != pl.Date or frame[DAY].null_count():
+        return {WHOLE: frame}
+    if frame.schema.get(DAY) != pl.Date or frame[DAY].null_count():
         raise ContractBroken(
             f"the result must have a column {DAY} of type Date without nulls, found {frame.schema.get(DAY, 'none')}"
             f"{f' with {nulls} nulls' if (nulls := frame[DAY].null_count() if DAY in frame.columns else 0) else ''}. "
             "Derive it: event_time.dt.date()."
         )
-    else:
-        found = by_day(frame)
-        strangers = sorted(set(found) - set(keys))
-        if strangers:
-            rows = sum(found[k].height for k in strangers)
-            raise ContractBroken(
-                f"{rows} of {frame.height} rows belong to {', '.join(strangers[:3])}, outside {keys[0]} to {keys[-1]}. "
-                f"Filter the asset's result to the partitions of its run by {DAY}."
-            )
-        parts = {key: found.get(key, frame.head(0)) for key in keys}
+    found = by_day(frame)
+    strangers = sorted(set(found) - set(keys))
+    if strangers:
+        rows = sum(found[k].height for k in strangers)
+        raise ContractBroken(
+            f"{rows} of {frame.height} rows belong to {', '.join(strangers[:3])}, outside {keys[0]} to {keys[-1]}. "
+            f"Filter the asset's result to the partitions of its run by {DAY}."
+        )
+    return {key: found.get(key, frame.head(0)) for key in keys}
+
+
+def judge(contract: Contract, frame: pl.DataFrame, keys: list[str]) -> Judged:
+    """Cut a frame into the partitions `keys` and validate each. Raises ContractBroken for rows outside all of them."""
+    parts = partitions_of(frame, keys)
     if _is_row_by_row(contract):  # then one pass over the range will do, if all is well
         try:
             whole = _without_unique(contract).validate(frame, lazy=True)

@@ -13,3 +13,8 @@ class SearchedUseCase:
     def subject(self) -> str:
         """What the audit log calls its index."""
         return f"{self.name}_index"
+
+    @property
+    def decisions(self) -> str:
+        """The table of its gate's decisions, by day."""
+        return f"{self.name}/search_releases"

@@ -4,6 +4,7 @@ A request never waits for it. Where the disk cannot keep up, lines are dropped a
 """
 
 import json
+import os
 import queue
 import threading
 from collections.abc import Callable, Mapping
@@ -53,9 +54,16 @@ class ServedLog:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
                 with (self.folder / f"{datetime.now(UTC).date()}.jsonl").open("a") as file:
+                    file.write("\n" * _is_torn(Path(file.name)))
                     file.writelines(json.dumps(part, separators=(",", ":")) + "\n" for part in parts)
             except OSError:
                 for _ in parts:
                     self._dropped()
             if ended:
                 return
+
+
+def _is_torn(file: Path) -> bool:
+    """Whether a server that was killed left the last line without its end: what follows would be lost with it."""
+    with file.open("rb") as there:
+        return bool(there.seek(0, os.SEEK_END)) and (there.seek(-1, os.SEEK_END), there.read())[1] != b"\n"

@@ -1,6 +1,7 @@
 """Which index answers from each day on: the gate's decision, and the one switch of the alias that follows from it."""
 
 import json
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -23,6 +24,7 @@ SUBJECT = SearchedUseCase(USE_CASE).subject  # of the audit log
 LEAST_RECALL = 0.98  # of exact search
 MOST_LOST = 0.02  # of nDCG on any judged set, against what answers now
 UNJUDGED = "judged as it is (search_quality is of other encoders or fusions: materialize it)"
+_NDCG = "nDCG@10 on "
 _JUDGED = {
     "from": ["search_index.recall_10", "search_index.ranking", "search_quality.ndcg_10", "search_quality.ranking"]
 }
@@ -65,7 +67,7 @@ def decide(
     known = json.loads(champion["quality"]) if champion else {}
     rules = [_rule("recall of exact search", index["recall_10"], LEAST_RECALL, index["recall_10"] >= LEAST_RECALL)]
     rules += [
-        _rule(f"nDCG@10 on {name}", quality.get(name, 0.0), was - MOST_LOST, quality.get(name, 0.0) >= was - MOST_LOST)
+        _rule(f"{_NDCG}{name}", quality.get(name, 0.0), was - MOST_LOST, quality.get(name, 0.0) >= was - MOST_LOST)
         for name, was in sorted(known.items())
     ]
     rules += [_rule(f"fusion ({loss})", 1.0, 0.0, passed=False)] if loss else []
@@ -99,10 +101,10 @@ def _said(rows: pl.DataFrame) -> dict[str, Any]:
     partitions_def=DAILY,
     ins={n: dg.AssetIn(key_prefix=USE_CASE) for n in ("search_index", "search_quality")},
     describe=_said,
-    metadata={"reads_own_past": True},  # for `convergence reproduce`
+    metadata={"reads_own_past": True, "reads_releases": True},  # for `convergence reproduce`
     required_resource_keys={"indexes"},
     pool=ONE_AT_A_TIME,
-    code_version="2",
+    code_version="3",
     kinds={"qdrant", "deltalake"},
     tags={"layer": "index"},
     **OWNED,
@@ -113,8 +115,9 @@ def search_releases(
     """Which index answers from each day on, decided by the gate.
 
     Grain: day. An index must find what exact search finds; search with its encoders and fusions must have been judged,
-    and must not have become worse on any judged set. The newest day's index goes live by one replacement of the alias,
-    on record in the audit log; a refused one leaves what answers in place.
+    and must not have become worse on any judged set than what answers, which people may have chosen. The newest day's
+    index goes live by one replacement of the alias, on record in the audit log; a refused one leaves what answers in
+    place.
     """
     found = search_quality.collect()
     quality = dict(found.filter(candidate=FUSED).select("query_set", "ndcg_10").iter_rows())
@@ -139,7 +142,34 @@ def _before(context: dg.AssetExecutionContext) -> dict[str, Any] | None:
         return None
     made = lake.scan(table).sort("event_date").collect()
     earlier = made.filter(pl.col("event_date") < date.fromisoformat(context.partition_keys[0]))
-    return next((made if earlier.is_empty() else earlier).tail(1).iter_rows(named=True), None)
+    by_people = [e.detail for e in AuditLog(lake.store).entries(SUBJECT) if "reason" in e.detail]
+    return answering((made if earlier.is_empty() else earlier).to_dicts(), by_people)
+
+
+def answering(decisions: Sequence[dict[str, Any]], by_people: Iterable[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What answers after these decisions, as the SearchRelease row that later indexes are held to; None: nothing does.
+
+    Args:
+        decisions: SearchRelease rows, by day.
+        by_people: switches and rollbacks as the audit log has them, oldest first; one counts for the days after its
+            `day`, until the gate lets an index of a later day answer.
+    """
+    if not decisions:
+        return None
+    newest = decisions[-1]
+    promoted = max((str(row["event_date"]) for row in decisions if row["promoted"]), default="")
+    for said in by_people:
+        day = said.get("day")
+        if day is None or not promoted <= day <= str(newest["event_date"]):
+            continue
+        of = [row for row in decisions if row["challenger_version"] == said["index_version"]]
+        if of:
+            found = {
+                r["rule"].removeprefix(_NDCG): r["value"] for r in json.loads(of[-1]["gate"]) if _NDCG in r["rule"]
+            }
+            quality = of[-1]["quality"] if of[-1]["promoted"] else json.dumps(found, sort_keys=True)
+            newest = newest | {"index_version": said["index_version"], "quality": quality}
+    return newest
 
 
 def _switched(context: dg.AssetExecutionContext, decision: dict[str, Any]) -> str:

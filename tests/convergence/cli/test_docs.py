@@ -1,10 +1,11 @@
 """Numbers of pages: a use case without its tables keeps no other from having its own written."""
 
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from convergence import cli
 from convergence.cli.docs import docs
@@ -20,19 +21,33 @@ def declaring(name: str, pages: MarkedPages) -> ModuleType:
     return module
 
 
-def test_a_page_without_its_tables_is_named_after_the_others_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def none(lake: Lake) -> dict[str, str]:
-        raise TableMissing("one/scores has never been written: materialize it first")
+def none(lake: Lake) -> dict[str, str]:
+    raise TableMissing("one/scores has never been written: materialize it first")
 
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """What `convergence docs` answers where use cases declare these pages."""
+
+    def ran(**pages: MarkedPages) -> Result:
+        monkeypatch.setattr(definitions, "use_cases", lambda: [declaring(*one) for one in pages.items()])
+        monkeypatch.setattr(cli, "ROOT", tmp_path)
+        return CliRunner().invoke(docs, [], catch_exceptions=False)
+
+    return ran
+
+
+def test_a_page_without_its_tables_keeps_no_other_from_its_numbers(tmp_path: Path, run: Callable[..., Result]) -> None:
     (tmp_path / "two.md").write_text("It is <!-- numbers: it -->old<!-- /numbers -->.")
-    modules = [
-        declaring("one", MarkedPages(("one.md",), none)),
-        declaring("two", MarkedPages(("two.md",), lambda lake: {"it": "new"})),
-    ]
-    monkeypatch.setattr(definitions, "use_cases", lambda: modules)
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
-    with pytest.raises(TableMissing, match="one/scores has never been written"):
-        CliRunner().invoke(docs, [], catch_exceptions=False)
+    result = run(one=MarkedPages(("one.md",), none), two=MarkedPages(("two.md",), lambda lake: {"it": "new"}))
+    assert (result.exit_code, "one.md: one/scores has never been written" in result.stderr) == (1, True)
     assert (tmp_path / "two.md").read_text() == "It is <!-- numbers: it -->new<!-- /numbers -->."
+
+
+def test_what_no_demo_makes_is_named_and_left_as_it_was(tmp_path: Path, run: Callable[..., Result]) -> None:
+    page = "<!-- numbers: it -->{}<!-- /numbers -->, <!-- numbers: served -->old<!-- /numbers -->"
+    (tmp_path / "one.md").write_text(page.format("old"))
+    result = run(one=MarkedPages(("one.md",), lambda lake: {"it": "new"}, apart=(none,)))
+    assert (result.exit_code, result.stdout) == (1, "one.md: 1 numbers and tables, new, served left as before\n")
+    assert "materialize it first" in result.stderr
+    assert (tmp_path / "one.md").read_text() == page.format("new")

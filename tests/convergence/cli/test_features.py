@@ -1,5 +1,6 @@
 """`convergence features`: the catalogue, the offline stores and the export, as a person uses them."""
 
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from convergence.cli.feature_catalogue import features
+from convergence.cli.features import follow
 from convergence.errors import SettingsError
 from convergence.lake.tables import Lake
 from convergence.services.postgres import PostgresServer
+from convergence.services.redis import stop_embedded
 from convergence_assets.fraud.features import feature_rows, label_rows, transaction_rows
 from resources.environments import settings
 from tests.convergence.lake.frames import write
@@ -117,3 +120,14 @@ def test_the_export_is_a_folder_that_feast_can_apply(home: Path) -> None:
     written = {str(path.relative_to(home / "repository")) for path in (home / "repository").rglob("*.*")}
     assert {"feature_store.yaml", "features.py", "README.md", "data/transaction_features.parquet"} <= written
     assert "owner='team:fraud'" in (home / "repository" / "features.py").read_text()
+
+
+def test_a_first_fill_says_how_much_it_filled_and_the_next_look_what_it_applied(home: Path) -> None:
+    try:
+        first, second = (CliRunner().invoke(follow, ["fraud", "--until-caught-up"]).output for _ in range(2))
+    finally:
+        stop_embedded(home)
+    filled = re.fullmatch(r"\S+: filled with ([\d,]+) entities, now at version \d+ of fraud/raw_transactions\n", first)
+    assert filled, first
+    assert int(filled[1].replace(",", "")) > 0
+    assert ": 0 rows applied, now at version" in second

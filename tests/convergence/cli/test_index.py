@@ -82,7 +82,12 @@ def test_a_switch_is_one_change_of_the_alias_and_one_entry_of_the_log(home: Home
     assert home.live == home.nine
     (entry,) = home.audited()
     assert (entry.actor, entry.action) == (process_user(), "switch_index")
-    assert entry.detail == {"index_version": home.nine, "before": home.six, "reason": "found more"}
+    assert entry.detail == {
+        "index_version": home.nine,
+        "before": home.six,
+        "day": None,
+        "reason": "found more",
+    }
 
 
 def test_a_switch_to_what_is_live_changes_nothing_and_is_not_on_record(home: Home) -> None:

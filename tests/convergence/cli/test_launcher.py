@@ -39,9 +39,14 @@ def start(home: Path, port: int, output: IO[str] | int = subprocess.PIPE) -> sub
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[str], Path, int]]:
+def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the served one says."""
+    return tmp_path_factory.mktemp("log") / "ui.log"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, log: Path) -> Iterator[tuple[subprocess.Popen[str], Path, int]]:
     home, port = tmp_path_factory.mktemp("home"), free_port()
-    log = tmp_path_factory.mktemp("log") / "ui.log"
     with log.open("w") as output:  # a pipe that nobody reads is full after 64 KiB, and whoever logs then stands still
         process = start(home, port, output)
     deadline = time.monotonic() + 120
@@ -55,6 +60,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subproces
     yield process, home, port
     process.terminate()
     process.wait(timeout=60)
+
+
+def test_a_start_warns_of_no_file_of_its_own(served: tuple[subprocess.Popen[str], Path, int], log: Path) -> None:
+    assert "dagster.yaml" not in log.read_text()
 
 
 def test_a_second_start_on_the_same_home_is_refused_and_names_the_process(

@@ -10,17 +10,19 @@ from importlib import import_module
 from pathlib import Path
 
 import click
+import polars as pl
 import pytest
 
 from convergence import cli
 from convergence.cli.audit import audit
 from convergence.lake.tables import Lake
 from convergence.models.releases import Release, current, publish
+from convergence.models.versions import versions
 from convergence.services.redis import connect, stop_embedded
 from convergence.versions.audit import process_user
 from resources import environments
 from resources.experiments import Experiments
-from tests.convergence.models.releasing import FRAUD, make
+from tests.convergence.models.releasing import FRAUD, decisions, make, models, write
 
 commands = import_module("convergence.cli.release")  # the package has a command of that name
 
@@ -204,6 +206,49 @@ def test_a_sound_log_verifies_with_its_head_and_a_broken_one_does_not(said, home
 
 def test_a_head_that_is_none_is_a_usage_error(said) -> None:
     assert said("audit", "verify", "--head", "12")[0] == 2
+
+
+def test_versions_are_listed_with_verdicts_and_what_serves(said) -> None:
+    promoted(said, "v1")
+    said("promote", "fraud_model", "--version", "v3", "--to", "challenger", "--share", "0.1")
+    listed = {
+        one["version"]: one for one in json.loads(said("release", "ls", "fraud_model", "--json")[1])["fraud_model"]
+    }
+    assert list(listed) == ["v3", "v2", "v1", "v0"]
+    assert {version: one["passed"] for version, one in listed.items()} == {
+        "v3": True,
+        "v2": False,
+        "v1": True,
+        "v0": True,
+    }
+    assert listed["v2"]["verdict"] == "v2 is refused: too slow."
+    assert {version: one["serves"] for version, one in listed.items()} == {
+        "v3": "10% of requests, by release 2",
+        "v2": "batch, 2018-08-10",
+        "v1": "requests, by release 2",
+        "v0": "",
+    }
+    shown = said("release", "ls", "fraud_model")[1].splitlines()
+    assert shown[0] == "fraud_model: 4 versions"
+    assert shown[1] == "  v3  as of 2018-08-08"
+
+
+def test_a_version_that_was_made_again_is_listed_while_it_serves(said, home: Path) -> None:
+    promoted(said, "v3")
+    lake = Lake(str(home / "lake"))
+    again = models().tail(1).with_columns(model_version=pl.lit("v9"))
+    write(lake, FRAUD.models, again)
+    write(lake, FRAUD.decisions, decisions().tail(1).with_columns(challenger_version=pl.lit("v9"), gate_roc_auc=0.8))
+    first, *_, last = versions(lake, FRAUD)
+    assert (first.version, first.measure, first.measured) == ("v9", "roc_auc", 0.8)
+    assert (last.version, last.as_of, last.passed, last.serves) == ("v3", None, None, "requests, by release 1")
+
+
+def test_the_models_of_the_use_cases_are_found() -> None:
+    assert {name: of_the_use_cases(name).name for name in ("fraud_model", "churn_model")} == {
+        "fraud_model": "fraud_model",
+        "churn_model": "churn_model",
+    }
 
 
 def test_an_unknown_model_is_refused() -> None:

@@ -40,3 +40,17 @@ def test_a_disk_that_hangs_costs_lines_that_are_counted_and_no_request(tmp_path:
     held.set()
     log.close()
     assert sum(len(file.read_text().splitlines()) for file in tmp_path.iterdir()) == 3
+
+
+def test_the_line_that_a_killed_server_left_torn_takes_no_other_with_it(tmp_path: Path) -> None:
+    def serve(n: int) -> Path:
+        log = ServedLog(tmp_path, lambda: None)
+        log.add([{"n": n}])
+        log.close()
+        (file,) = tmp_path.iterdir()
+        return file
+
+    serve(1)
+    with serve(2).open("a") as file:
+        file.write('{"n": 3, "un')
+    assert serve(4).read_text().splitlines() == ['{"n":1}', '{"n":2}', '{"n": 3, "un', '{"n":4}']

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from convergence.errors import ConvergenceError
+from convergence.errors import ConvergenceError, TableMissing
 from convergence.lake.manifests import Provenance, build_manifest, record
 from convergence.lake.tables import Lake
 from convergence.marked_pages import injected, marked
@@ -108,7 +108,7 @@ def parity() -> pl.DataFrame:
 def found(small: Lake, parity: pl.DataFrame) -> dict[str, str]:
     whole = {"": parity}
     small.replace("fraud/served_parity", whole, build_manifest(whole, "replace", Provenance("test", "1")), None)
-    return numbers(small)
+    return numbers(small) | pages.parity(small)
 
 
 def test_the_pages_hold_every_number_once_known_and_no_other(found: dict[str, str]):
@@ -195,3 +195,8 @@ def test_what_could_be_known_of_a_fraud_is_counted_from_its_own_past(found: dict
 def test_a_lake_without_a_table_says_which_one(tmp_path: Path):
     with pytest.raises(ConvergenceError, match="fraud_evaluation"):
         pages.numbers(Lake(str(tmp_path)))
+
+
+def test_parity_says_how_it_is_made_where_nothing_was_served(tmp_path: Path):
+    with pytest.raises(TableMissing, match="answer requests with `convergence serve fraud`, then materialize"):
+        pages.parity(Lake(str(tmp_path)))

@@ -10,7 +10,7 @@ import pytest
 from convergence_assets.semantic_search.evaluation import DENSE, FUSED, SPARSE, helped
 from convergence_assets.semantic_search.images import colours
 from convergence_assets.semantic_search.index import RETENTION_DAYS, as_of
-from convergence_assets.semantic_search.release import LEAST_RECALL, MOST_LOST, UNJUDGED, decide
+from convergence_assets.semantic_search.release import LEAST_RECALL, MOST_LOST, UNJUDGED, answering, decide
 
 DAY = date(2024, 1, 2)
 
@@ -71,6 +71,43 @@ def test_figures_of_other_encoders_or_fusions_are_no_reason_to_go_live() -> None
     row = decide(index(), {"cosqa": 0.6}, champion(cosqa=0.6), judged=False)
     assert (row["promoted"], row["index_version"]) == (False, "old")
     assert UNJUDGED in row["reason"]
+
+
+def days(*quality: float) -> list[dict[str, Any]]:
+    """Decisions of one day after the other, each index judged so; one that lost too much is refused."""
+    made: list[dict[str, Any]] = []
+    for n, found in enumerate(quality):
+        day = index(event_date=DAY + timedelta(days=n), index_version=f"v{n}")
+        made.append(decide(day, {"cosqa": found}, made[-1] if made else None))
+    return made
+
+
+def back_to(version: str, *, after: int) -> dict[str, Any]:
+    """What the audit log has of somebody who switched when that many days were decided."""
+    return {"index_version": version, "day": str(DAY + timedelta(days=after)), "reason": "as before"}
+
+
+@pytest.mark.parametrize(
+    ("quality", "said", "expected"),
+    [
+        ((0.6, 0.7), [], ("v1", 0.7)),
+        ((0.6, 0.7), [back_to("v0", after=1)], ("v0", 0.6)),
+        ((0.6, 0.7, 0.1), [back_to("v0", after=2)], ("v0", 0.6)),
+        ((0.6, 0.7, 0.1), [back_to("v2", after=2)], ("v2", 0.1)),
+        ((0.6, 0.7), [back_to("v0", after=1), back_to("v1", after=1)], ("v1", 0.7)),
+        ((0.6, 0.7, 0.8), [back_to("v0", after=1)], ("v2", 0.8)),
+        ((0.6, 0.7), [back_to("v0", after=5)], ("v1", 0.7)),
+        ((0.6, 0.7), [back_to("built elsewhere", after=1)], ("v1", 0.7)),
+    ],
+    ids=["nobody", "rollback", "after a refusal", "to a refused one", "there and back", "promoted since",
+         "later than the day that is made again", "not among the decisions"],
+)  # fmt: skip
+def test_a_later_index_is_held_to_what_people_let_answer(
+    quality: tuple[float, ...], said: list[dict[str, Any]], expected: tuple[str, float]
+) -> None:
+    found = answering(days(*quality), said)
+    assert found is not None
+    assert (found["index_version"], json.loads(found["quality"])) == (expected[0], {"cosqa": expected[1]})
 
 
 def points(*rows: tuple[str, int, str]) -> dict[str, pl.DataFrame]:
