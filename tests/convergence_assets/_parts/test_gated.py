@@ -180,7 +180,7 @@ def test_drift_asks_for_the_newest_model_to_be_made_again(world: World) -> None:
     resources = world.at(world.home)
     definitions = dg.Definitions(world.assets, sensors=[sensor], resources=resources)
     context = dg.build_sensor_context(world.instance, definitions=definitions, resources=resources)
-    (request,) = sensor.evaluate_tick(context).run_requests or ()
+    (request,) = list(sensor.evaluate_tick(context).run_requests or [])
     assert request.partition_key == str(NEWEST)
     assert request.tags["cause"].startswith("drift:")
     assert set(request.asset_selection or ()) == {world.gated.model.key, world.gated.promotions.key}

@@ -219,7 +219,7 @@ def _inputs(kind: Kind, rows: pl.DataFrame) -> Matrix:
 
 def weights_of(kind: Kind, rows: pl.DataFrame) -> Matrix:
     """Least squares of labelled rows, (3, width)."""
-    return np.linalg.lstsq(_inputs(kind, rows), kind.targets(rows["label"]), rcond=None)[0]
+    return np.linalg.lstsq(_inputs(kind, rows), kind.targets(rows["label"]), rcond=None)[0].astype(np.float64)
 
 
 def fit_of(kind: Kind) -> Callable[[pl.DataFrame, Any], Fitted]:
