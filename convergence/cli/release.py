@@ -5,19 +5,14 @@ Who does it, there, is the user of the process.
 
 import sys
 from datetime import date
-from importlib import import_module
-from importlib.util import find_spec
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from convergence.models.releasable import Releasable
     from convergence.models.releases import Release
-    from resources.releases import Releases, Told
+    from convergence.models.releasing import Releases, Told
 
 
 @click.command()
@@ -126,23 +121,11 @@ def canary(name: str, number: int | None) -> None:
         sys.exit(1)
 
 
-def _releasable() -> "Iterator[Releasable]":
-    import convergence_assets
-
-    for found in iter_modules(convergence_assets.__path__):
-        module = f"convergence_assets.{found.name}.release"
-        if found.ispkg and not found.name.startswith("_") and find_spec(module):
-            declared = import_module(module)
-            if hasattr(declared, "RELEASABLE"):  # what releases an index is no model: `convergence index` does that
-                yield declared.RELEASABLE
-
-
 def releasable(name: str) -> "Releasable":
-    """A model that a use case's `release` declares as RELEASABLE. Raises click.BadParameter, which lists them.
+    """A declared model. Raises click.BadParameter, which lists them."""
+    from convergence_assets import declared
 
-    The rest of the graph is not loaded: who rolls back has no time for that.
-    """
-    known = {found.name: found for found in _releasable()}
+    known = {model.name: model.releasable for model in declared(lambda one: one.models)}
     if name not in known:
         raise click.BadParameter(f"no model {name!r}; there are: {', '.join(known) or 'none'}")
     return known[name]
@@ -151,13 +134,14 @@ def releasable(name: str) -> "Releasable":
 def releases() -> "Releases":
     """The releases of this environment's lake."""
     from convergence.cli import lake
+    from convergence.models.registry import Registry
+    from convergence.models.releasing import Releases
     from convergence.services.redis import connect
-    from resources.environments import resources, settings
-    from resources.releases import Releases
+    from resources.environments import settings
 
     here = settings()
     return Releases(
-        lake(), lambda: connect(here.redis, here.home, timeout=2), resources(here, in_clear=True)["experiments"]
+        lake(), lambda: connect(here.redis, here.home, timeout=2), Registry(here.tracking_uri, here.artifacts)
     )
 
 

@@ -7,11 +7,8 @@ import polars as pl
 
 from convergence.arrivals.topics import Topic
 from convergence_assets._template.contracts import RawTemplateEvent
-from convergence_assets.partitions import daily
-from resources.arrivals import landing_asset, topic_asset
 
 FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2024, 1, 14)
-DAILY = daily(FIRST_DAY, LAST_DAY)
 
 
 def history(data: Path | None) -> tuple[pl.LazyFrame, str]:
@@ -35,8 +32,3 @@ TOPIC = Topic(
     renames={"time": "event_time", "entity": "entity_id"},
     history=history,
 )
-
-_OWNED = {"group_name": "template", "owners": ["team:template"]}
-
-events_topic = topic_asset(TOPIC, **_OWNED)
-raw_template_events = landing_asset(TOPIC, partitions_def=DAILY, **_OWNED)

@@ -2,9 +2,8 @@
 
 import dagster as dg
 
-from convergence_assets._template.arrivals import TOPIC, events_topic, raw_template_events
+from convergence_assets._parts.arrivals import arrivals
 from convergence_assets._template.features import template_daily_values
+from convergence_assets._template.use_case import USE_CASE
 
-__all__ = ["TOPIC", "defs"]
-
-defs = dg.Definitions(assets=[events_topic, raw_template_events, template_daily_values])
+defs = dg.Definitions(assets=[*arrivals(USE_CASE), template_daily_values])

@@ -3,9 +3,12 @@
 import dagster as dg
 import polars as pl
 
-from convergence_assets._template.arrivals import DAILY
+from convergence_assets._template.arrivals import FIRST_DAY, LAST_DAY
 from convergence_assets._template.contracts import TemplateDailyValue
+from convergence_assets.partitions import daily
 from resources.lake import lake_asset
+
+DAILY = daily(FIRST_DAY, LAST_DAY)
 
 
 def daily_values(events: pl.LazyFrame) -> pl.LazyFrame:

@@ -1,7 +1,6 @@
 """Numbers of pages: a use case without its tables keeps no other from having its own written."""
 
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
@@ -11,13 +10,7 @@ from convergence.cli.docs import docs
 from convergence.errors import TableMissing
 from convergence.lake.tables import Lake
 from convergence.marked_pages import MarkedPages
-from convergence_assets import definitions
-
-
-def declaring(name: str, pages: MarkedPages) -> ModuleType:
-    module = ModuleType(f"convergence_assets.{name}.definitions")
-    module.PAGES = pages  # pyright: ignore[reportAttributeAccessIssue]
-    return module
+from convergence.use_case import UseCase
 
 
 def test_a_page_without_its_tables_is_named_after_the_others_are_written(
@@ -27,11 +20,9 @@ def test_a_page_without_its_tables_is_named_after_the_others_are_written(
         raise TableMissing("one/scores has never been written: materialize it first")
 
     (tmp_path / "two.md").write_text("It is <!-- numbers: it -->old<!-- /numbers -->.")
-    modules = [
-        declaring("one", MarkedPages(("one.md",), none)),
-        declaring("two", MarkedPages(("two.md",), lambda lake: {"it": "new"})),
-    ]
-    monkeypatch.setattr(definitions, "use_cases", lambda: modules)
+    pages = {"one": MarkedPages(("one.md",), none), "two": MarkedPages(("two.md",), lambda lake: {"it": "new"})}
+    declared = [UseCase(name=name, owner="team:test", pages=(its,)) for name, its in pages.items()]
+    monkeypatch.setattr("convergence_assets.use_cases", lambda: declared)
     monkeypatch.setattr(cli, "ROOT", tmp_path)
     with pytest.raises(TableMissing, match="one/scores has never been written"):
         CliRunner().invoke(docs, [], catch_exceptions=False)

@@ -23,7 +23,7 @@ def test_daily_values_count_and_average_each_entity() -> None:
 def test_every_day_is_landed_and_made_into_features_with_its_contract_kept(tmp_path: Path) -> None:
     topic = arrivals.TOPIC
     list(replay(topic, None, tmp_path / "inbox", topic.first_day, topic.last_day))
-    days = arrivals.DAILY.get_partition_keys()
+    days = features.DAILY.get_partition_keys()
     whole = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
     lake = LakeIOManager(root=str(tmp_path / "lake"))
 
