@@ -21,7 +21,8 @@ from benchmarks.data import roomiest
 from benchmarks.measure import Row, Section
 from benchmarks.score import LAST, SCORE, champion, decided, landed, requests, server
 from convergence_assets.fraud.use_case import MODEL
-from resources.environments import ROOT, Settings, resources
+from resources.configured import resources
+from resources.environments import ROOT, Settings
 
 RELEASABLE = MODEL.releasable
 
@@ -80,7 +81,7 @@ def asking(port: int, bodies: list[str]) -> Iterator[Answers]:
 
 def registrations(home: Path, number: int) -> list[float]:
     """Seconds to enter a version of a model into MLflow, the import and the first connection left out."""
-    experiments = resources(Settings(home=home), in_clear=True)["experiments"]
+    experiments = resources(Settings(home=home), in_clear=True)["experiments"].plain
     experiments.register("warm", "0", sha256="0" * 64, source="none")
     took = []
     for version in range(number):

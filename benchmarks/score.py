@@ -29,9 +29,10 @@ from convergence.models.calibration import Calibration
 from convergence.models.ensemble import Ensemble
 from convergence.models.stored import digest
 from convergence_assets.fraud.arrivals import TOPIC
-from convergence_assets.fraud.features import transaction_rows
-from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
-from convergence_assets.fraud.use_case import MODEL
+from convergence_assets.fraud.datasets import transaction_rows
+from convergence_assets.fraud.online import fill_online
+from convergence_assets.fraud.requests import FEATURES
+from convergence_assets.fraud.use_case import MODEL, SERVED
 from resources.environments import ROOT, Settings, settings
 
 RELEASABLE = MODEL.releasable

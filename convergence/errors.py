@@ -21,6 +21,7 @@ ConvergenceError
 ├── ModelError          a model that cannot be loaded, or none is promoted
 │   └── EncoderError      an encoder does not come out of its checkpoint, or does not fit what it is given
 ├── FileRefused         a file that somebody named is not what was asked for
+├── DeclarationError    a use case declares what it cannot have
 └── SettingsError       the environment names something that is not there
 """
 
@@ -123,6 +124,10 @@ class ServiceError(ConvergenceError):
 
 class FileRefused(ConvergenceError):
     """A file that somebody named is not what was asked for."""
+
+
+class DeclarationError(ConvergenceError):
+    """A use case declares what it cannot have."""
 
 
 class SettingsError(ConvergenceError):

@@ -1,4 +1,4 @@
-"""The only place that reads the environment: settings named CONVERGENCE_*, and the resources made from them."""
+"""The only place that reads the environment: settings named CONVERGENCE_*. Dagster is not imported for them."""
 
 import logging
 import os
@@ -8,7 +8,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-import dagster as dg
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -17,22 +16,11 @@ from convergence.faults import arm
 from convergence.lake.durable import wait_for_the_disk
 from convergence.observability.logs import json_handler
 from convergence.privacy.masking import keep_secret, without_secrets
-from resources.alerts import Alerts
-from resources.arrivals import Sources
-from resources.encoders import Checkpoints
-from resources.experiments import Experiments
-from resources.indexes import Indexes
-from resources.lake import LakeIOManager
-from resources.objects import ObjectStore
-from resources.online import Online
-from resources.published import Published
-from resources.reports import Reports
-from resources.warehouse import WarehouseResource
 
 ROOT = Path(__file__).parents[1]
 
 
-_AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # read by name, where a store is a URL
+AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")  # read by name, where a store is a URL
 
 
 def _may_hold_a_secret() -> Any:
@@ -110,6 +98,16 @@ class Settings(BaseSettings):
         return self.objects_url or str(self.home / "objects")
 
     @property
+    def tracking_uri(self) -> str:
+        """MLflow's store."""
+        return self.mlflow_url or f"sqlite:///{self.home}/mlflow/mlflow.db"
+
+    @property
+    def artifacts(self) -> str:
+        """Folder of the artifacts of MLflow's new experiments."""
+        return f"{self.home}/mlflow/artifacts"
+
+    @property
     def log_folder(self) -> Path | None:
         """Where log lines are written; None: to stderr."""
         return self.home / "logs" if self.log == "files" else None
@@ -137,7 +135,7 @@ def settings() -> Settings:
     except ValidationError as error:
         wrong = "; ".join(f"CONVERGENCE_{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors())
         raise SettingsError(f"{wrong}; docs/settings.md lists what there is") from None
-    keep_secret([*here.secrets.values(), *(os.environ.get(name, "") for name in _AWS)])
+    keep_secret([*here.secrets.values(), *(os.environ.get(name, "") for name in AWS)])
     if here.fault:
         arm(here.fault)
     wait_for_the_disk(wait=here.durable == "on")
@@ -149,90 +147,24 @@ def run_log() -> logging.Handler:
     return json_handler(settings().log_folder)
 
 
-def storage_options(here: Settings) -> dict[str, Any]:
-    """delta-rs options of an S3-compatible lake; empty for a folder."""
+def storage_options(here: Settings) -> dict[str, str]:
+    """delta-rs options of an S3-compatible lake, its keys in clear; empty for a folder."""
     return _s3_options(here) if here.lake_url else {}
 
 
-def object_options(here: Settings) -> dict[str, Any]:
+def object_options(here: Settings) -> dict[str, str]:
     """The same options of an S3-compatible object store; empty for a folder."""
     return _s3_options(here) if "://" in here.objects_root else {}
 
 
-def _s3_options(here: Settings) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "AWS_ACCESS_KEY_ID": dg.EnvVar("AWS_ACCESS_KEY_ID"),
-        "AWS_SECRET_ACCESS_KEY": dg.EnvVar("AWS_SECRET_ACCESS_KEY"),
-        "AWS_REGION": "us-east-1",
-    }
+def _s3_options(here: Settings) -> dict[str, str]:
+    options = {name: os.environ.get(name, "") for name in AWS[:2]} | {"AWS_REGION": "us-east-1"}
     if here.s3_endpoint:
         options |= {
             "AWS_ENDPOINT_URL": here.s3_endpoint,
             "AWS_ALLOW_HTTP": str(here.s3_endpoint.startswith("http://")).lower(),
         }
     return options
-
-
-def resources(here: Settings, *, in_clear: bool = False) -> dict[str, Any]:
-    """The resources of every asset.
-
-    Dagster stores what resources are made from and shows it: secrets are given by the names of their variables. Outside
-    of Dagster, which reads these, they are `in_clear`; but for the keys of buckets, which remain names.
-    """
-
-    def secret(name: str) -> str | None:
-        value = here.secrets.get(name)
-        return value if in_clear or value is None else dg.EnvVar(f"CONVERGENCE_{name.upper()}")
-
-    return {
-        "lake": LakeIOManager(
-            root=here.lake_root,
-            storage_options=storage_options(here),
-            traces=str(here.home / "traces"),
-            collector=secret("otlp"),
-            home=str(here.home),
-            check_reads=here.check_reads == "on",
-        ),
-        "sources": Sources(inbox=str(here.home / "inbox"), kafka=here.kafka),
-        "published": Published(
-            folder=str(here.data or ROOT.parent / "shared" / "data"),
-            instead={"fraud/creditcard_10k.parquet": str(here.creditcard)} if here.creditcard else {},
-        ),
-        "online": Online(url=secret("redis"), home=str(here.home)),
-        "warehouse": WarehouseResource(
-            engine=here.warehouse,
-            file=str(here.home / "warehouse" / "warehouse.duckdb"),
-            url=secret("postgres"),
-        ),
-        "objects": ObjectStore(
-            root=here.objects_root,
-            storage_options=object_options(here),
-            published=str(here.published_data) if here.published_data else None,
-            hosts=[host for each in here.image_hosts.split(",") if (host := each.strip())],
-        ),
-        "checkpoints": Checkpoints(
-            text=here.text_encoder,
-            code=here.code_encoder,
-            image=here.image_encoder,
-            precision=here.encoder_precision,
-        ),
-        "indexes": Indexes(
-            home=str(here.home),
-            server=here.qdrant,
-            key=secret("qdrant_key"),
-        ),
-        "reports": Reports(home=str(here.home)),
-        "alerts": Alerts(
-            home=str(here.home),
-            webhook=secret("alert_webhook"),
-            warnings=here.alert_on == "warn",
-            ui=here.ui,
-        ),
-        "experiments": Experiments(
-            tracking_uri=secret("mlflow_url") or f"sqlite:///{here.home}/mlflow/mlflow.db",
-            artifacts=f"{here.home}/mlflow/artifacts",
-        ),
-    }
 
 
 @contextmanager

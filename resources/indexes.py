@@ -21,9 +21,6 @@ class Indexes(dg.ConfigurableResource):
 
     def snapshots(self, use_case: str) -> "Snapshots":
         """The snapshots of one use case. Raises SettingsError where `server` is no URL."""
-        from convergence.search.qdrant_server_index import connect
-        from convergence.search.server_release import ServerRelease
-        from convergence.search.snapshots import Snapshots
+        from convergence.search.snapshots import snapshots_at
 
-        server = ServerRelease(connect(self.server, self.key), use_case) if self.server else None
-        return Snapshots(Path(self.home) / "indexes" / use_case, server)
+        return snapshots_at(Path(self.home), use_case, self.server, self.key)

@@ -5,8 +5,8 @@ from enum import Enum
 import dagster as dg
 
 from convergence.models.releasable import Releasable
+from convergence.models.releasing import Releases
 from resources.lake import failures
-from resources.releases import Releases
 
 
 class Action(Enum):
@@ -32,7 +32,7 @@ def release_job(model: Releasable) -> dg.JobDefinition:
     def release(context: dg.OpExecutionContext, config: ReleaseConfig) -> None:
         """Promote a version, or roll back: one entry of the audit log, then Redis and MLflow are told."""
         releases = Releases(
-            context.resources.lake.lake, context.resources.online.client, context.resources.experiments
+            context.resources.lake.lake, context.resources.online.client, context.resources.experiments.plain
         )  # fmt: skip
         with failures():
             if config.action is Action.promote:

@@ -44,6 +44,11 @@ class Topic:
     silent_after: timedelta | None = None  # without a message, a live topic is overdue; half as long again: it failed
     clock_skew: timedelta = timedelta(minutes=5)  # an event further in the future of its arrival is rejected
 
+    def __post_init__(self) -> None:
+        # Pandera names an inherited rule as declared in the first contract that it resolves, and by its method in all
+        # others: landed rows come first, so that names do not depend on who imports whom
+        schema_of(self.contract)
+
     @property
     def tables(self) -> list[str]:
         """Every table that its messages land in."""

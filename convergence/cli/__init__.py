@@ -5,10 +5,10 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from convergence.search.snapshots import Snapshots
 
 ROOT = Path(__file__).parents[2]
-_LONGEST = "fraud"  # its demo fits a model for each of seven weeks
 
 _EVENT_LOG = """
 event_log_storage:
@@ -136,10 +135,12 @@ def demo(only: str | None) -> None:
     """
     if only is None:
         from convergence.cli.side_by_side import run_side_by_side
+        from convergence_assets import use_cases
 
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended
-        arriving = use_cases_with("arrivals.py")
-        sys.exit(0 if run_side_by_side(sorted(arriving, key=lambda name: name != _LONGEST)) else 1)
+        arriving = [one for one in use_cases() if one.topics]
+        longest_first = sorted(arriving, key=lambda one: -one.minutes)
+        sys.exit(0 if run_side_by_side([one.name for one in longest_first]) else 1)
     from convergence.cli.demo import run_demo
 
     with instance() as inst:
@@ -168,7 +169,7 @@ def ui(port: int) -> None:
 
 def topic_named(name: str) -> "Topic":
     """A declared topic. Raises click.BadParameter, which lists them."""
-    from convergence_assets.definitions import topics
+    from convergence_assets import topics
 
     if name not in (known := topics()):
         raise click.BadParameter(f"no topic {name!r}; there are: {', '.join(known)}")
@@ -193,7 +194,7 @@ def lake(*, reading: bool = False) -> "Lake":
     from resources.environments import settings, storage_options
 
     here = settings()
-    return Lake(here.lake_root, _resolved(storage_options(here)), home=str(here.home), reading=reading)
+    return Lake(here.lake_root, storage_options(here), home=str(here.home), reading=reading)
 
 
 def objects() -> "Objects":
@@ -202,29 +203,17 @@ def objects() -> "Objects":
     from resources.environments import object_options, settings
 
     here = settings()
-    return Objects.at(here.objects_root, _resolved(object_options(here)))
-
-
-def use_cases_with(file: str) -> list[str]:
-    """The use cases whose folder has this file, by name; the graph is not loaded for it."""
-    return sorted(path.parent.name for path in (ROOT / "convergence_assets").glob(f"[!_]*/{file}"))
+    return Objects.at(here.objects_root, object_options(here))
 
 
 def snapshots(use_case: str) -> "Snapshots":
     """The snapshots of a use case's index in this environment."""
+    from convergence.search.snapshots import snapshots_at
     from resources.environments import settings
-    from resources.indexes import Indexes
 
     here = settings()
     key = here.qdrant_key.get_secret_value() if here.qdrant_key else None
-    return Indexes(home=str(here.home), server=here.qdrant, key=key).snapshots(use_case)
-
-
-def _resolved(options: Mapping[str, Any]) -> dict[str, str]:
-    """Storage options with the secrets that Dagster would look up for an asset."""
-    import dagster as dg
-
-    return {k: v.get_value() or "" if isinstance(v, dg.EnvVar) else v for k, v in options.items()}
+    return snapshots_at(here.home, use_case, here.qdrant, key)
 
 
 @contextmanager

@@ -18,14 +18,15 @@ def catalog(to: Path | None, prices: Path | None) -> None:
     from convergence.catalog.prices import read_prices
     from convergence.catalog.site import write_site
     from convergence.cli import ROOT, instance, lake
-    from convergence_assets.definitions import declared, defs
+    from convergence_assets import declared
+    from convergence_assets.definitions import defs
     from resources.catalog import catalog as collected
     from resources.environments import settings
     from resources.lineage import column_graph
 
     asked = read_prices(prices or ROOT / PRICES)
     graph = column_graph(defs.resolve_all_asset_specs())
-    held = services(declared("SERVED"), graph.tables)
+    held = services(declared(lambda one: one.served), graph.tables)
     with instance() as inst:
         found = collected(defs, graph, held, inst, lake(), asked)
     page = write_site(to or settings().home / "catalog", found)

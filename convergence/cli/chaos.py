@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 import click
 
 from convergence.cli.files import FileToWrite, FolderToWrite
+from convergence.errors import SettingsError
 
 if TYPE_CHECKING:
+    from convergence.arrivals.topics import Topic
     from convergence.chaos.trial import Result
     from convergence.services.kafka import KafkaBroker
 
-_TOPIC = "fraud.transactions"
 _FIGURES = ("sent", "landed", "lost", "doubled", "torn")
 
 
@@ -37,7 +38,6 @@ def chaos(*, runs: int, seed: int, case: str | None, parallel: int, folder: Path
     """Prove that each message lands exactly once: random load, killed processes, and a checker that trusts nobody."""
     from convergence.chaos.nemesis import CASES, case_of
     from convergence.chaos.trial import run_trial
-    from convergence.cli import topic_named
     from convergence.services.kafka import install_kafka
     from resources.environments import settings
 
@@ -45,7 +45,7 @@ def chaos(*, runs: int, seed: int, case: str | None, parallel: int, folder: Path
         raise click.BadParameter(f"no case {case!r}; there are: {', '.join(CASES)}", param_hint="--case")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended
     jars = install_kafka(settings().home.resolve() / "services")
-    topic = topic_named(_TOPIC)
+    topic = tried_topic()
     work = (folder or Path(tempfile.mkdtemp(prefix="convergence-chaos-"))).resolve()
     history = topic.history(None)[0].sort(topic.clock, maintain_order=True).collect()  # simulated, whoever runs it
     with _brokers(work, jars, parallel) as free, _workers(parallel) as pool:
@@ -71,6 +71,16 @@ def chaos(*, runs: int, seed: int, case: str | None, parallel: int, folder: Path
     if passed and folder is None:
         shutil.rmtree(work)
     sys.exit(0 if passed else 1)
+
+
+def tried_topic() -> "Topic":
+    """The topic that a use case declares to be tried. Raises SettingsError where none does."""
+    from convergence_assets import use_cases
+
+    for one in use_cases():
+        if one.tried:
+            return one.tried
+    raise SettingsError("no use case declares a topic to be tried: give one `tried` in its use_case.py")
 
 
 @contextmanager

@@ -157,17 +157,17 @@ def _folder(given: Path | None) -> Path:
 
 def _files(folder: Path | None) -> "Mapping[Path, list[Table]]":
     """The file of each use case, with the tables that it is about."""
-    from collections import ChainMap
-
-    from convergence_assets.definitions import declared, defs
+    from convergence_assets import declared
+    from convergence_assets.definitions import defs
     from resources.contract_files import promised
 
-    found = promised(defs.resolve_all_asset_specs(), _readers(), ChainMap(*declared("FRESH")))
+    found = promised(defs.resolve_all_asset_specs(), _readers(), dict(declared(lambda one: one.fresh.items())))
     return {_folder(folder) / f"{use_case}.yaml": tables for use_case, tables in sorted(found.items())}
 
 
 def _readers() -> "Readers":
-    from convergence_assets.definitions import declared, defs
+    from convergence_assets import declared
+    from convergence_assets.definitions import defs
     from resources.consumers import Readers
 
-    return Readers(defs.resolve_all_asset_specs(), declared("SERVED"))
+    return Readers(defs.resolve_all_asset_specs(), declared(lambda one: one.served))

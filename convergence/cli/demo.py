@@ -20,8 +20,10 @@ from convergence.lake.generations import use_case_of
 from convergence.lake.manifests import Provenance, states
 from convergence.lake.tables import Lake
 from convergence.versions.reconcile import Node, stale_partitions
-from convergence_assets.definitions import checks, defs, topics
-from resources.environments import resources, settings
+from convergence_assets import topics
+from convergence_assets.definitions import checks, defs
+from resources.configured import resources
+from resources.environments import settings
 from resources.graph import lake_nodes
 from resources.keys import key_of, table_of
 from resources.recovery import process_tag, report_unrecorded
@@ -64,7 +66,9 @@ def run_demo(instance: dg.DagsterInstance, use_case: str) -> bool:
         console.print(f"{late} partitions were written by a run that was interrupted; Dagster has been told")
     landed = {t.table: t for t in wanted.values()}
     files = {
-        table_of(s.key): s.metadata["published"] for s in defs.resolve_all_asset_specs() if "published" in s.metadata
+        table_of(s.key): (s.metadata["published"], s.metadata.get("setting"))
+        for s in defs.resolve_all_asset_specs()
+        if "published" in s.metadata
     }
     for node in nodes:
         if report.failed:
@@ -77,8 +81,9 @@ def run_demo(instance: dg.DagsterInstance, use_case: str) -> bool:
             continue
         if not node.upstream:  # made from a file or from configuration: no input says that it is due
             file = files.get(node.table)
-            if file and resources(here)["published"].find(file) is None:
-                console.print(f"  [bold yellow]left out[/] {node.table} and what follows: no published data, {file}")
+            if file and resources(here)["published"].find(*file) is None:
+                said = f"no published data, {file[0]}"
+                console.print(f"  [bold yellow]left out[/] {node.table} and what follows: {said}")
             elif not states(lake, [node.table])[node.table]:
                 _run(instance, node, dg.RunRequest(asset_selection=[key_of(node.table)]), report)
             continue

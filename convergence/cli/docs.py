@@ -1,6 +1,7 @@
 """`convergence docs`: the numbers of the documentation, written from this environment's lake."""
 
 import sys
+from itertools import chain
 
 import click
 
@@ -10,20 +11,20 @@ from convergence.errors import TableMissing
 @click.command()
 @click.option("--use-case", "only", help="The pages of one use case; default: all.")
 def docs(only: str | None) -> None:
-    """Write the numbers of the pages that use cases declare as PAGES, from what the lake holds now.
+    """Write the numbers of the pages that use cases declare, from what the lake holds now.
 
     What cannot be told stays as it is, and is said with what to make first; exit 1 then.
     """
     from convergence.cli import ROOT, lake
     from convergence.marked_pages import injected, marked
-    from convergence_assets.definitions import use_cases
+    from convergence_assets import use_cases
 
     here = lake()
-    declared = {module.__name__.split(".")[1]: module.PAGES for module in use_cases() if hasattr(module, "PAGES")}
+    declared = {one.name: one.pages for one in use_cases() if one.pages}
     if only is not None and only not in declared:
         raise click.BadParameter(f"{only!r} declares no pages; there are those of {', '.join(declared)}")
     missing = False
-    for pages in [declared[only]] if only else declared.values():
+    for pages in declared[only] if only else chain.from_iterable(declared.values()):
         numbers: dict[str, str] = {}
         complete = True
         for part in (pages.numbers, *pages.apart):

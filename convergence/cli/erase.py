@@ -90,7 +90,8 @@ def _warn(not_searched: Iterable[tuple[str, str]]) -> None:
 def subject_named(who: str) -> "Subject":
     """The subject that KIND:ID names. Raises click.BadParameter for a kind that no contract knows."""
     from convergence.erasure.subjects import Subject
-    from convergence_assets.definitions import defs, topics
+    from convergence_assets import topics
+    from convergence_assets.definitions import defs
     from resources.subjects import named_subjects
 
     kind, _, named = who.partition(":")
@@ -113,7 +114,7 @@ def _nodes(subject: "Subject") -> "list[Node]":
 
 
 def keepers_of(subject: "Subject") -> "Keepers":
-    """Everything of this home that may hold the subject; use cases add what they keep by `ERASABLE`."""
+    """Everything of this home that may hold the subject; use cases add what they keep as `erasable`."""
     from convergence.cli import lake
     from convergence.erasure.erase import Keepers
     from convergence.erasure.files import KeptModels, Ledgers, ServedLines
@@ -121,8 +122,10 @@ def keepers_of(subject: "Subject") -> "Keepers":
     from convergence.erasure.online import OnlineStates
     from convergence.erasure.warehouse import WarehouseTables
     from convergence.services.redis import connect
-    from convergence_assets.definitions import declared, defs, topics
-    from resources.environments import resources, settings
+    from convergence_assets import declared, topics
+    from convergence_assets.definitions import defs
+    from resources.configured import resources
+    from resources.environments import settings
     from resources.graph import lake_nodes
 
     here, into = settings(), lake()
@@ -140,7 +143,7 @@ def keepers_of(subject: "Subject") -> "Keepers":
                 lambda table: cleared.get(table, 0) > 0,
                 embedded=not here.redis,
             )
-            for served in declared("SERVED")
+            for served in declared(lambda one: one.served)
         ]
     for engine in ("duckdb", "postgres"):  # also one that is not configured now, and was: dbt has left its tables there
         has_it = here.postgres if engine == "postgres" else (here.home / "warehouse" / "warehouse.duckdb").exists()
@@ -150,5 +153,5 @@ def keepers_of(subject: "Subject") -> "Keepers":
             stores.append(WarehouseTables(warehouse, lambda: any(cleared.values())))
     if here.postgres:
         stores.append(OfflineTables(here.postgres.get_secret_value()))
-    stores += [store(here.home) for store in declared("ERASABLE")]
+    stores += [store(here.home) for store in declared(lambda one: one.erasable)]
     return Keepers(into, here.home / "inbox", mine, stores, cleared, others, tables)

@@ -107,10 +107,10 @@ def export(use_case: str, folder: Path, online: Any) -> None:
 
 
 def _declared(use_case: str | None = None) -> "list[FeatureTable]":
-    """The feature tables that use cases declare as VIEWS."""
-    from convergence_assets.definitions import declared
+    """The feature tables that use cases declare."""
+    from convergence_assets import declared
 
-    tables = [table for views in declared("VIEWS") for table in views]
+    tables = declared(lambda one: one.views)
     found = [table for table in tables if use_case in (None, table.table.split("/")[0])]
     if not found:
         there = dict.fromkeys(table.table.split("/")[0] for table in tables)
@@ -120,11 +120,10 @@ def _declared(use_case: str | None = None) -> "list[FeatureTable]":
 
 def _about(feature: "Feature") -> list[tuple[str, str]]:
     """Labels and lines of `features show`."""
+    from convergence.cli import ROOT
     from convergence.features.catalogue import declared_at, statistics
-    from convergence_assets import definitions
 
-    root = Path(definitions.__file__).parents[1]
-    code = declared_at(Path(definitions.__file__).parent / feature.use_case, feature.name)
+    code = declared_at(ROOT / "convergence_assets" / feature.use_case, feature.name)
     users = [spec for spec in _specs() if any(_name(dep.asset_key) == feature.table.table for dep in spec.deps)]
     models, others = (
         [_name(s.key) for s in users if (s.tags.get("layer") == "model") is wanted] for wanted in (True, False)
@@ -140,7 +139,7 @@ def _about(feature: "Feature") -> list[tuple[str, str]]:
         ("by", ", ".join(feature.entity)),
         ("window", feature.window + (f", ending {feature.delay} before" if feature.delay else "")),
         ("reads", ", ".join(feature.reads)),
-        ("code", f"{code[0].relative_to(root)}:{code[1]}" if code else "not found in the use case"),
+        ("code", f"{code[0].relative_to(ROOT)}:{code[1]}" if code else "not found in the use case"),
         ("owner", ", ".join(_spec(feature.table.table).owners)),
         ("newest", newest[0] if newest else "never materialized"),
         ("statistics", of_newest),

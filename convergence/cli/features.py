@@ -29,10 +29,10 @@ def online() -> None:
     from rich.table import Table
 
     from convergence.features.online_store import OnlineStoreError
-    from convergence_assets.definitions import use_cases
+    from convergence_assets import declared
 
     table = Table("use case", "view", "features", "namespace", "up to version", "newest event", "entities", box=None)
-    for use_case in [m.SERVED for m in use_cases() if hasattr(m, "SERVED")]:
+    for use_case in declared(lambda one: one.served):
         view, store = use_case.features.online.view, _store(use_case)
         row = [use_case.name, view.name, str(len(view.features))]
         try:

@@ -39,14 +39,15 @@ def lineage(target: str, *, as_json: bool) -> None:
 def impact(target: str, *, as_json: bool) -> None:
     """Print what depends on TARGET: columns by layer, and the HTTP services that hold one of them."""
     from convergence.catalog.consumers import services
-    from convergence_assets.definitions import declared, defs
+    from convergence_assets import declared
+    from convergence_assets.definitions import defs
     from resources.keys import table_of
     from resources.lineage import column_graph
 
     graph = column_graph(specs := list(defs.resolve_all_asset_specs()))
     columns = graph.named(target)
     after = graph.after(columns)
-    known = services(declared("SERVED"), graph.tables)
+    known = services(declared(lambda one: one.served), graph.tables)
     served = [found for one in known if (found := one.touched([*columns, *after])).columns]
     if as_json:
         found = {"columns": [str(c) for c in after], "services": {s.name: [str(c) for c in s.columns] for s in served}}

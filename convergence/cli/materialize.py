@@ -22,11 +22,11 @@ def materializer(instance: "dg.DagsterInstance", resources: Mapping[str, Any]) -
     import dagster as dg
 
     from convergence.errors import LakeError
-    from convergence_assets.definitions import use_cases
+    from convergence_assets.definitions import graphs
     from resources.keys import key_of
 
     beside = dg.Definitions(resources=resources, executor=dg.in_process_executor)
-    job = dg.Definitions.merge(*(m.defs for m in use_cases()), beside).resolve_implicit_global_asset_job_def()
+    job = dg.Definitions.merge(*graphs, beside).resolve_implicit_global_asset_job_def()
 
     def run(node: "Node", tags: Mapping[str, str], config: Mapping[str, Any] | None = None) -> None:
         began = time.perf_counter()

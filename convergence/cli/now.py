@@ -18,11 +18,11 @@ def now(table: str, days: tuple[date, date], target: Path | None) -> None:
     from convergence.cli import lake
     from convergence.lake.generations import use_case_of
     from convergence.versions.united import united
-    from convergence_assets.definitions import topics
-    from convergence_assets.definitions import united as views
-    from resources.environments import resources, settings
+    from convergence_assets import topics, use_cases
+    from resources.configured import resources
+    from resources.environments import settings
 
-    known = views()
+    known = {table: derive for one in use_cases() for table, derive in one.as_of_now.items()}
     if table not in known:
         raise click.BadParameter(f"{table!r} is no view of this moment; there are: {', '.join(known)}")
     first, last = days

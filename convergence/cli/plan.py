@@ -10,15 +10,16 @@ import click
 
 from convergence.cli.catalog import PRICES
 from convergence.cli.files import FileToRead
+from convergence.search.use_case import ALIGNED, SAMPLE
 
 if TYPE_CHECKING:
     from convergence.catalog.prices import Prices
     from convergence.lake.tables import Lake
     from convergence.observability.usage import Usage
     from convergence.search.encoders import Precision, Role, StoredEncoder
+    from convergence.search.use_case import Reencoding
     from convergence.versions.plan import Step
 
-_SEARCHED = "semantic_search"
 _CHECKPOINT = "Checkpoint: package:NAME, jar:NAME, folder:PATH, hub:ORG/NAME, several with +"
 
 
@@ -32,7 +33,7 @@ class Exchanged:
 
 
 @click.command()
-@click.option("--use-case", default=_SEARCHED, show_default=True)
+@click.option("--use-case", help="Default: the one that is searched.")
 @click.option("--text-encoder", "text", help=f"{_CHECKPOINT}.")
 @click.option("--code-encoder", "code", help="The same.")
 @click.option("--image-encoder", "image", help='The same, of CLIP or SigLIP; or "aligned".')
@@ -40,7 +41,7 @@ class Exchanged:
 @click.option("--prices", type=FileToRead(), help=f"What work costs; default: {PRICES}.")
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 def plan(
-    use_case: str,
+    use_case: str | None,
     text: str | None,
     code: str | None,
     image: str | None,
@@ -55,25 +56,30 @@ def plan(
     """
     from convergence.catalog.prices import read_prices
     from convergence.cli import ROOT, lake
+    from convergence.cli.search import searched, searched_use_cases
 
     given: dict[Role, str | None] = {"text": text, "code": code, "image": image}
     named: dict[Role, str] = {role: name for role, name in given.items() if name}
-    if (named or precision) and use_case != _SEARCHED:
-        raise click.UsageError(f"encoders can be exchanged in {_SEARCHED} only: leave --use-case out")
+    use_case = use_case or searched(None).name
+    there = {name: one.reencoding for name, one in searched_use_cases().items() if one.reencoding}
+    if (named or precision) and use_case not in there:
+        raise click.UsageError(f"encoders can be exchanged in {', '.join(there)} only: leave --use-case out")
     asked, here = read_prices(prices or ROOT / PRICES), lake()
-    exchanged = _exchanged(here, named, precision) if named or precision else None
-    steps = _steps(here, use_case, exchanged)
+    encoders = there[use_case]() if use_case in there else None
+    exchanged = _exchanged(here, encoders, named, precision) if encoders and (named or precision) else None
+    steps = _steps(here, use_case, encoders, exchanged)
     if as_json:
         click.echo(json.dumps([_told(step, asked) for step in steps], indent=2))
     else:
         _show(use_case, steps, asked)
 
 
-def _exchanged(lake: "Lake", named: "dict[Role, str]", precision: "Precision | None") -> "dict[Role, Exchanged]":
+def _exchanged(
+    lake: "Lake", encoders: "Reencoding", named: "dict[Role, str]", precision: "Precision | None"
+) -> "dict[Role, Exchanged]":
     """The encoders that would be others than now. Raises EncoderError for a checkpoint that cannot be had."""
     from convergence.observability.usage import Meter
     from convergence.search import image_backbone
-    from convergence_assets.semantic_search.encoders import ALIGNED, of_checkpoint
     from resources.environments import settings
 
     here = settings()
@@ -81,27 +87,22 @@ def _exchanged(lake: "Lake", named: "dict[Role, str]", precision: "Precision | N
     found: dict[Role, Exchanged] = {}
     wanted: dict[Role, str] = {**configured, **named} if precision else named
     for role, checkpoint in wanted.items():
-        now = _now(lake, role)
+        now = encoders.of_now(lake, role)
         if checkpoint == ALIGNED and role == "image":
             if now is None or now.source != image_backbone.SOURCE:
                 found[role] = Exchanged("aligned instead", None, None)
             continue
         meter = Meter()
-        made = of_checkpoint(role, checkpoint, precision or here.encoder_precision)
+        made = encoders.of_checkpoint(role, checkpoint, precision or here.encoder_precision)
         if now is None or made.digest != now.digest:
             before = f"{now.name} {now.precision}" if now else "none"
             found[role] = Exchanged(f"{made.name} {made.precision} instead of {before}", made, meter.read())
     return found
 
 
-def _now(lake: "Lake", role: "Role") -> "StoredEncoder | None":
-    from convergence_assets.semantic_search.encoders import encoder_of
-
-    table = f"{_SEARCHED}/{role}_encoder"
-    return None if lake.open(table) is None else encoder_of(lake.scan(table))
-
-
-def _steps(lake: "Lake", use_case: str, exchanged: "Mapping[Role, Exchanged] | None") -> "list[Step]":
+def _steps(
+    lake: "Lake", use_case: str, encoders: "Reencoding | None", exchanged: "Mapping[Role, Exchanged] | None"
+) -> "list[Step]":
     from convergence.cli import instance
     from convergence.lake.generations import use_case_of
     from convergence.lake.manifests import states
@@ -122,20 +123,28 @@ def _steps(lake: "Lake", use_case: str, exchanged: "Mapping[Role, Exchanged] | N
     changed = None if exchanged is None else {f"{use_case}/{role}_encoder": e.reason for role, e in exchanged.items()}
     held = states(lake, [node.table for node in every])
     found = steps(nodes, held, took, by_itself=REBUILT, changed=changed)
-    return [_weighed(step, lake, exchanged or {}, [s.table for s in found]) for step in found]
+    if encoders is None:
+        return found
+    return [_weighed(step, lake, use_case, encoders, exchanged or {}, [s.table for s in found]) for step in found]
 
 
-def _weighed(step: "Step", lake: "Lake", exchanged: "Mapping[Role, Exchanged]", planned: Sequence[str]) -> "Step":
+def _weighed(
+    step: "Step",
+    lake: "Lake",
+    use_case: str,
+    encoders: "Reencoding",
+    exchanged: "Mapping[Role, Exchanged]",
+    planned: Sequence[str],
+) -> "Step":
     """With figures of the encoders themselves, where the step makes one or makes vectors."""
     from convergence.cli import objects
     from convergence.search.encoders import Role
     from convergence.versions.plan import encoding
-    from convergence_assets.semantic_search import reencoding
 
     roles: tuple[Role, ...] = get_args(Role)
     kinds = ("encoder", "embeddings")
     tables: dict[str, tuple[Role, str]] = {
-        f"{_SEARCHED}/{role}_{kind}": (role, kind) for role in roles for kind in kinds
+        f"{use_case}/{role}_{kind}": (role, kind) for role in roles for kind in kinds
     }
     role, kind = tables.get(step.table, (None, ""))
     if role is None:
@@ -143,14 +152,14 @@ def _weighed(step: "Step", lake: "Lake", exchanged: "Mapping[Role, Exchanged]", 
     new = exchanged.get(role)
     if kind == "encoder":
         return replace(step, usage=new.took, unknown=0, basis="exporting it") if new and new.took else step
-    now, wanted = _now(lake, role), reencoding.contents(lake, role, step.partitions)
+    now, wanted = encoders.of_now(lake, role), encoders.contents(lake, role, step.partitions)
     made = new.made if new else None
-    unknown = made is None and f"{_SEARCHED}/{role}_encoder" in planned  # it will be fitted anew
+    unknown = made is None and f"{use_case}/{role}_encoder" in planned  # it will be fitted anew
     encoder = made or now
     graph = encoder.document.digest if encoder and not unknown else None
-    split = reencoding.split(lake, role, wanted, graph)
-    each = reencoding.timed(encoder, wanted, objects()) if encoder and split[0] else None
-    return encoding(step, split, each, f"timed on {min(reencoding.SAMPLE, wanted.height)}")
+    split = encoders.split(lake, role, wanted, graph)
+    each = encoders.timed(encoder, wanted, objects()) if encoder and split[0] else None
+    return encoding(step, split, each, f"timed on {min(SAMPLE, wanted.height)}")
 
 
 def _told(step: "Step", prices: "Prices") -> dict[str, Any]:

@@ -126,7 +126,8 @@ def _derived(use_case: str) -> "tuple[list[Topic], list[Node]]":
     from convergence.errors import SettingsError
     from convergence.lake.generations import use_case_of
     from convergence.versions.rebuild import stream_derived
-    from convergence_assets.definitions import defs, topics
+    from convergence_assets import topics
+    from convergence_assets.definitions import defs
     from resources.graph import lake_nodes
     from sensors.reconcile import FROM_STREAMS
 
@@ -142,7 +143,8 @@ def _derived(use_case: str) -> "tuple[list[Topic], list[Node]]":
 def _refuse_early(live: "Lake", topics: "Sequence[Topic]") -> None:
     """Before hours of work: whether every source still begins where it was landed from."""
     from convergence.versions.rebuild import from_start, landed_ranges, refuse_lost_beginning
-    from resources.environments import resources, settings
+    from resources.configured import resources
+    from resources.environments import settings
 
     sources = resources(settings())["sources"].all
     for topic in topics:
@@ -161,14 +163,15 @@ def _make(live: "Lake", made: "Lake", topics: "Sequence[Topic]", nodes: "Sequenc
     from convergence.lake.manifests import states
     from convergence.versions.rebuild import landed_ranges, refuse_lost_beginning
     from convergence.versions.reconcile import stale_partitions
-    from resources.environments import resources, settings, storage_options
+    from resources.configured import by_name, resources
+    from resources.environments import settings, storage_options
     from resources.lake import LakeIOManager
     from sensors.reconcile import run_requests
 
     here = settings()
     io_manager = LakeIOManager(
         root=here.lake_root,
-        storage_options=storage_options(here),
+        storage_options=by_name(storage_options(here)),
         home=str(here.home),
         generations=dict(made.generations),
     )

@@ -6,19 +6,14 @@ Who does it, there, is the user of the process.
 import json
 import sys
 from datetime import date
-from importlib import import_module
-from importlib.util import find_spec
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from convergence.models.releasable import Releasable
     from convergence.models.releases import Release
-    from resources.releases import Releases, Told
+    from convergence.models.releasing import Releases, Told
 
 
 @click.command()
@@ -58,7 +53,7 @@ def list_(name: str | None, *, as_json: bool) -> None:
     from convergence.models.versions import versions
 
     here = lake()
-    found = {one.name: versions(here, one) for one in ([releasable(name)] if name else _releasable())}
+    found = {one.name: versions(here, one) for one in ([releasable(name)] if name else _releasable().values())}
     if as_json:
         click.echo(json.dumps({model: [one._asdict() for one in its] for model, its in found.items()}, indent=2))
         return
@@ -150,38 +145,32 @@ def canary(name: str, number: int | None) -> None:
         sys.exit(1)
 
 
-def _releasable() -> "Iterator[Releasable]":
-    import convergence_assets
-
-    for found in iter_modules(convergence_assets.__path__):
-        module = f"convergence_assets.{found.name}.use_case"
-        if found.ispkg and not found.name.startswith("_") and find_spec(module):
-            declared = getattr(import_module(module), "MODEL", None)
-            if declared is not None:
-                yield declared.releasable
-
-
 def releasable(name: str) -> "Releasable":
-    """A model that a use case's `use_case` declares as MODEL. Raises click.BadParameter, which lists them.
-
-    The rest of the graph is not loaded: who rolls back has no time for that.
-    """
-    known = {found.name: found for found in _releasable()}
+    """A declared model. Raises click.BadParameter, which lists them."""
+    known = _releasable()
     if name not in known:
         raise click.BadParameter(f"no model {name!r}; there are: {', '.join(known) or 'none'}")
     return known[name]
 
 
+def _releasable() -> "dict[str, Releasable]":
+    """Every declared model, by name; the graph is not loaded: who rolls back has no time for that."""
+    from convergence_assets import declared
+
+    return {model.name: model.releasable for model in declared(lambda one: one.models)}
+
+
 def releases() -> "Releases":
     """The releases of this environment's lake."""
     from convergence.cli import lake
+    from convergence.models.registry import Registry
+    from convergence.models.releasing import Releases
     from convergence.services.redis import connect
-    from resources.environments import resources, settings
-    from resources.releases import Releases
+    from resources.environments import settings
 
     here = settings()
     return Releases(
-        lake(), lambda: connect(here.redis, here.home, timeout=2), resources(here, in_clear=True)["experiments"]
+        lake(), lambda: connect(here.redis, here.home, timeout=2), Registry(here.tracking_uri, here.artifacts)
     )
 
 

@@ -68,7 +68,8 @@ def made_again(here: "Lake", node: "Node", partition: str, wanted: "Recorded") -
     from convergence.lake.tables import Lake
     from convergence.models import release_log
     from convergence.versions.reproduce import restore
-    from resources.environments import resources, settings
+    from resources.configured import resources
+    from resources.environments import settings
 
     with tempfile.TemporaryDirectory(prefix="convergence-reproduce-") as home, dg.DagsterInstance.ephemeral() as own:
         # objects are named by their content: those that are there can be read, and no other can be put in their place

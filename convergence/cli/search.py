@@ -85,10 +85,10 @@ def search(
 
 
 def searched_use_cases() -> dict[str, SearchedUseCase]:
-    """The use cases that build an index, by name; found by their files, so that a search does not load the graph."""
-    from convergence.cli import use_cases_with
+    """The searched use cases, by name."""
+    from convergence_assets import declared
 
-    return {name: SearchedUseCase(name) for name in use_cases_with("index.py")}
+    return {one.name: one for one in declared(lambda use_case: use_case.searched)}
 
 
 def searched(use_case: str | None) -> SearchedUseCase:

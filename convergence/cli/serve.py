@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convergence.cli.files import FileToRead
-from convergence.cli.search import composed_search, searched_use_cases
+from convergence.cli.search import composed_search
 from convergence.errors import ConvergenceError, SettingsError
 from convergence.observability.traces import OFF, Tracer
 from convergence.search.use_case import SearchedUseCase
@@ -91,23 +91,20 @@ def _expect_free(host: str, port: int) -> None:
 
 def answering(use_case: str) -> "ServedUseCase | SearchedUseCase":
     """What a use case has a service for: its scores, or the search of its index. Raises click.BadParameter as below."""
-    searched = searched_use_cases()
-    if use_case in searched:
-        return searched[use_case]
-    from convergence_assets.definitions import declared
+    from convergence_assets import declared
 
-    return _named(use_case, [*declared("SERVED"), *searched.values()])
+    return _named(use_case, declared(lambda one: one.services))
 
 
 def served(use_case: str) -> "ServedUseCase":
     """A use case whose scores are served. Raises click.BadParameter, which lists those that are."""
-    from convergence_assets.definitions import declared
+    from convergence_assets import declared
 
-    return _named(use_case, declared("SERVED"))
+    return _named(use_case, declared(lambda one: one.served))
 
 
-def _named(use_case: str, declared: list) -> Any:
-    there = {one.name: one for one in declared}
+def _named(use_case: str, services: list[Any]) -> Any:
+    there = {one.name: one for one in services}
     if use_case not in there:
         raise click.BadParameter(f"no use case {use_case!r} is served; there are: {', '.join(there) or 'none'}")
     return there[use_case]

@@ -1,6 +1,6 @@
 """The feature catalogue: what the declarations say of each feature, where that is written, and how its values lie.
 
-Nothing is written for the catalogue. A use case declares `VIEWS`, a tuple of FeatureTable; the rest is read from them,
+Nothing is written for the catalogue. A use case declares its FeatureTables as `views`; the rest is read from them,
 from the source text, and from the tables.
 """
 

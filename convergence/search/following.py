@@ -80,7 +80,7 @@ class Searching:
         try:
             version = self._live()
             if version is None:
-                raise IndexMissing("no index is live: build one, `convergence demo --use-case semantic_search`")
+                raise IndexMissing("no index is live: build one, `convergence demo --use-case NAME`")
             if self._held is None or self._held.searcher.version != version:
                 self._swap(self._open(version))
                 log.info("searching index %s", version)

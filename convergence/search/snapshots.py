@@ -285,3 +285,13 @@ def _appears(folder: Path, place: Path) -> bool:
         return False
     durable.settle(place.parent)
     return True
+
+
+def snapshots_at(home: Path, use_case: str, server: str | None = None, key: str | None = None) -> Snapshots:
+    """The snapshots of a use case below a home, and on a Qdrant server where its URL is given, with its API key.
+
+    Raises SettingsError where `server` is no URL.
+    """
+    from convergence.search.qdrant_server_index import connect
+
+    return Snapshots(home / "indexes" / use_case, ServerRelease(connect(server, key), use_case) if server else None)

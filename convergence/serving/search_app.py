@@ -60,7 +60,7 @@ def create_search_app(
     routes: SearchRoutes,
     access: Access,
     *,
-    name: str = "semantic_search",
+    name: str,
     hosts: Collection[str] = (),
     bodies: Bodies | None = None,
     on_stop: Sequence[Callable[[], None]] = (),

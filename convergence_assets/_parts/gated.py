@@ -75,16 +75,6 @@ class Gated:
         """Promotion and rollback from the UI."""
         return [release_job(self.declared.releasable)]
 
-    @property
-    def retraining(self) -> Retraining:
-        """What drift makes again."""
-        return Retraining(
-            model=self.declared.models,
-            verdicts=self.watched.verdicts,
-            assets=(self.model.key, self.promotions.key),
-            partitions_def=self.weeks,
-        )
-
 
 def gated_model(
     declared: GatedModel,
@@ -112,7 +102,7 @@ def gated_model(
         kinds: logos of the model.
     """
     schedule = declared.schedule
-    weeks, days = weekly(schedule.first, schedule.last), daily(schedule.first, last_day)
+    weeks, days = weeks_of(declared), daily(schedule.first, last_day)
     keys = keys_of(declared)
     name, stem, noun = declared.name, declared.stem, declared.stem.replace("_", " ")
 
@@ -232,6 +222,22 @@ def gated_model(
         weeks=weeks,
         days=days,
         contracts=contracts,
+    )
+
+
+def weeks_of(declared: GatedModel) -> dg.PartitionsDefinition:
+    """The as-of dates of a model."""
+    return weekly(declared.schedule.first, declared.schedule.last)
+
+
+def retraining(declared: GatedModel) -> Retraining:
+    """What drift of a model, or a loss of its performance where that is judged, makes again."""
+    watching = [("drift", "drift"), *[("score_performance", "performance")] * (declared.performance_limit is not None)]
+    return Retraining(
+        model=declared.models,
+        verdicts=tuple((declared.table(what), word) for what, word in watching),
+        assets=(key_of(declared.models), key_of(declared.table("promotions"))),
+        partitions_def=weeks_of(declared),
     )
 
 

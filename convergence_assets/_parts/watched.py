@@ -73,12 +73,6 @@ class Watched:
             )
         return found
 
-    @property
-    def verdicts(self) -> tuple[tuple[str, str], ...]:
-        """The tables whose verdict calls for a retraining, with the word for each."""
-        told = [(self.drift, "drift"), *([(self.performance, "performance")] if self.performance else [])]
-        return tuple(("/".join(asset.key.path), word) for asset, word in told)
-
 
 def watched(
     model: GatedModel,

@@ -1,6 +1,6 @@
 """What arrives and how it is decoded."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +8,8 @@ import polars as pl
 
 from convergence.arrivals.topics import Topic
 from convergence_assets._template.contracts import RawTemplateEvent
-from convergence_assets._template.use_case import FIRST_DAY, LAST_DAY
-from convergence_assets.partitions import daily
-from resources.arrivals import landing_asset, topic_asset
 
-DAILY = daily(FIRST_DAY, LAST_DAY)
+FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2024, 2, 11)
 
 
 def history(data: Path | None) -> tuple[pl.LazyFrame, str]:
@@ -41,8 +38,3 @@ TOPIC = Topic(
     renames={"id": "event_id", "time": "event_time", "entity": "entity_id"},
     history=history,
 )
-
-_OWNED = {"group_name": "template", "owners": ["team:template"]}
-
-events_topic = topic_asset(TOPIC, **_OWNED)
-raw_template_events = landing_asset(TOPIC, partitions_def=DAILY, **_OWNED)

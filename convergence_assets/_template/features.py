@@ -1,4 +1,4 @@
-"""From raw messages to features: pure functions, and assets that are thin shells over them."""
+"""The dataset and feature assets: thin shells over pure functions."""
 
 from datetime import datetime
 
@@ -6,14 +6,14 @@ import dagster as dg
 import polars as pl
 
 from convergence.features.windows import compute
-from convergence.lake.contracts import schema_of
-from convergence_assets._template.arrivals import DAILY
+from convergence_assets._template.arrivals import FIRST_DAY, LAST_DAY
 from convergence_assets._template.contracts import TemplateEvent, TemplateLabel
+from convergence_assets._template.datasets import event_rows, label_rows
 from convergence_assets._template.feature_views import VIEW, TemplateFeatures
-from convergence_assets._template.use_case import LABEL_DELAY
-from convergence_assets.partitions import window
+from convergence_assets.partitions import daily, window
 from resources.lake import lake_asset
 
+DAILY = daily(FIRST_DAY, LAST_DAY)
 _OWNED = {
     "key_prefix": "template",
     "group_name": "template",
@@ -24,23 +24,6 @@ _OWNED = {
 }
 _WEEK = window(*VIEW.reach_back("template_events"))
 _RAW = {"raw_template_events": dg.AssetIn(key_prefix="template")}
-
-
-def without_repeats(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """One row per day and event_id: repeats are dropped, of corrections the one that arrived last wins."""
-    newest = raw.sort("arrived_at", "source", "offset").unique(["event_date", "event_id"], keep="last")
-    return newest.sort("event_time", "event_id")
-
-
-def event_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """TemplateEvent rows of the days of `raw`."""
-    return without_repeats(raw).select(schema_of(TemplateEvent).names())
-
-
-def label_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """TemplateLabel rows of the days of `raw`: known LABEL_DELAY after the event."""
-    labelled = without_repeats(raw).with_columns(label_time=pl.col("event_time") + LABEL_DELAY)
-    return labelled.select(schema_of(TemplateLabel).names())
 
 
 def feature_rows(template_events: pl.LazyFrame, start: datetime, end: datetime) -> pl.DataFrame:

@@ -2,10 +2,11 @@
 
 from convergence.models.gated_contracts import ServedForm, TrainedModel, contracts
 from convergence_assets._parts.gated import gated_model
-from convergence_assets._template.arrivals import DAILY
+from convergence_assets._template.arrivals import LAST_DAY
 from convergence_assets._template.contracts import ScoredTemplateEvent
+from convergence_assets._template.features import DAILY
 from convergence_assets._template.training import fit
-from convergence_assets._template.use_case import LAST_DAY, MODEL
+from convergence_assets._template.use_case import MODEL
 
 CONTRACTS = contracts(MODEL, version=TrainedModel, carried=ServedForm, row=ScoredTemplateEvent, module=__name__)
 _, TemplatePromotion, TemplateChampion, TemplateScore, _, _ = CONTRACTS

@@ -6,18 +6,15 @@ tenures, and nothing that the sample does not say can be learned from the time o
 the clock's own.
 """
 
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from convergence.arrivals.topics import Topic
 from convergence_assets.churn.contracts import RawCustomer
-from convergence_assets.churn.use_case import FIRST_DAY, LAST_DAY
-from convergence_assets.partitions import daily
-from resources.arrivals import landing_asset, topic_asset
 
-DAILY = daily(FIRST_DAY, LAST_DAY)
+FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2024, 4, 21)
 DAYS = (LAST_DAY - FIRST_DAY).days + 1
 
 _PUBLISHED = "churn/Telco-Customer-Churn.csv.gz"
@@ -57,6 +54,3 @@ TOPIC = Topic(
     renames={},
     history=history,
 )
-
-customers_topic = topic_asset(TOPIC, group_name="churn", owners=["team:churn"])
-raw_customers = landing_asset(TOPIC, partitions_def=DAILY, group_name="churn", owners=["team:churn"])

@@ -1,4 +1,4 @@
-"""From raw messages to point-in-time features: customers without repeats, dbt's accounts, labels, feature rows."""
+"""From raw messages through dbt's accounts to point-in-time features, as assets; `datasets.py` makes the first rows."""
 
 from datetime import datetime
 
@@ -8,31 +8,22 @@ import polars as pl
 from asset_checks.leakage import leakage_check
 from convergence.features.windows import compute
 from convergence.lake.contracts import schema_of
-from convergence_assets.churn.arrivals import DAILY
+from convergence_assets.churn.arrivals import FIRST_DAY, LAST_DAY
 from convergence_assets.churn.contracts import Account, Customer, Label
+from convergence_assets.churn.datasets import customer_rows, label_rows
 from convergence_assets.churn.feature_views import CUSTOMER_FEATURES, CustomerFeatures
-from convergence_assets.churn.use_case import LABEL_DELAY
-from convergence_assets.partitions import window
+from convergence_assets.partitions import daily, window
 from resources.dbt import dbt_models
 from resources.keys import key_of
 from resources.lake import Described, lake_asset
 from resources.snapshots import Snapshot
 from resources.warehouse import POOL
 
+DAILY = daily(FIRST_DAY, LAST_DAY)
+
 _CHURN = {"key_prefix": "churn", "group_name": "churn", "owners": ["team:churn"], "partitions_def": DAILY}
 
 churn_models_in_dbt = dbt_models("churn", partitions_def=DAILY)
-
-
-def without_repeats(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """One row per day and customer: repeats are dropped, of corrections the one that arrived last wins."""
-    newest = raw.sort("arrived_at", "source", "offset").unique(["event_date", "customerID"], keep="last")
-    return newest.sort("event_time", "customerID")
-
-
-def customer_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """Customer rows of the days of `raw`."""
-    return without_repeats(raw).select(schema_of(Customer).names())
 
 
 @lake_asset(contract=Customer, ins={"raw_customers": dg.AssetIn(key_prefix="churn")}, code_version="1",
@@ -59,15 +50,6 @@ def accounts(context: dg.AssetExecutionContext, customers: Snapshot) -> Describe
     mart = warehouse.built("mart_accounts", {"churn/customers": customers.read.partitions}, days)
     rows = mart.select(schema_of(Account).names()).cast(dict(schema_of(Account))).sort("event_time", "customer_id")
     return Described(rows, {day: {"warehouse": warehouse.name} for day in days})
-
-
-def label_rows(raw: pl.LazyFrame, accounts: pl.LazyFrame) -> pl.LazyFrame:
-    """Label rows of the days of `raw`: known LABEL_DELAY later, with what customers are alike by."""
-    left = without_repeats(raw).select("event_date", customer_id="customerID", churned=pl.col("Churn") == "Yes")
-    labelled = accounts.join(left, on=["event_date", "customer_id"]).with_columns(
-        label_time=pl.col("event_time") + LABEL_DELAY
-    )
-    return labelled.select(schema_of(Label).names()).sort("event_time", "customer_id")
 
 
 @lake_asset(contract=Label, ins={n: dg.AssetIn(key_prefix="churn") for n in ("raw_customers", "accounts")},

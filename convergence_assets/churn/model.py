@@ -1,10 +1,11 @@
 """The churn model behind its gate: its assets, made of the declaration and the fit."""
 
 from convergence_assets._parts.gated import Parameters, gated_model
-from convergence_assets.churn.arrivals import DAILY
+from convergence_assets.churn.arrivals import LAST_DAY
+from convergence_assets.churn.features import DAILY
 from convergence_assets.churn.model_contracts import CONTRACTS
 from convergence_assets.churn.training import fit, model_card, parameters_as_of
-from convergence_assets.churn.use_case import LAST_DAY, MODEL
+from convergence_assets.churn.use_case import MODEL
 
 CHURN = gated_model(
     MODEL,

@@ -5,7 +5,6 @@ import polars as pl
 from convergence.lake.manifests import manifest
 from convergence.lake.tables import Lake
 from convergence.markdown import table
-from convergence.marked_pages import MarkedPages
 from convergence_assets.churn.cross_validation import GOALS, summary
 
 _PUBLISHED = {"roc_auc": "0.845 to 0.85", "brier": "about 0.135", "calibration_error": "0.02 to 0.03", "lift_10": ""}
@@ -113,6 +112,3 @@ def campaign(targets: pl.LazyFrame, labels: pl.LazyFrame) -> str:
         f"{listed.height:,} offers on {days} days, which cost at most {cost:,.0f} USD on an average day; "
         f"expected gain {listed['expected_gain'].sum():,.0f} USD; {share:.1f} % of these customers left."
     )
-
-
-PAGES = MarkedPages(("docs/churn.md",), numbers)

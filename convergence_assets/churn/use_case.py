@@ -1,16 +1,19 @@
-"""What the churn use case consists of: its calendar, and the model behind its gate."""
+"""What the churn use case consists of."""
 
+from collections.abc import Mapping
 from datetime import date, timedelta
 
 from convergence.features.online_state import fingerprint
 from convergence.lake.contracts import schema_of
+from convergence.lake.tables import Lake
+from convergence.marked_pages import MarkedPages
 from convergence.models.gated import GatedModel, Schedule
 from convergence.models.tasks import Limits, binary
+from convergence.use_case import UseCase
+from convergence_assets.churn.arrivals import FIRST_DAY, LAST_DAY, TOPIC
 from convergence_assets.churn.contracts import Account, KnownLabel
-from convergence_assets.churn.feature_views import CUSTOMER_FEATURES, MODEL_INPUT
-
-FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2024, 4, 21)
-LABEL_DELAY = timedelta(days=28)  # "left within the last month": known a month later
+from convergence_assets.churn.datasets import LABEL_DELAY, customer_rows
+from convergence_assets.churn.feature_views import CUSTOMER_FEATURES, MODEL_INPUT, VIEWS
 
 MODEL = GatedModel(
     use_case="churn",
@@ -34,4 +37,23 @@ MODEL = GatedModel(
     extras=("model",),
     window_days=(7,),  # the 63 customers of a day alone say too little
     watched={"profiles": "customer_profiles"},
+)
+
+
+def _numbers(lake: Lake) -> Mapping[str, str]:
+    from convergence_assets.churn.pages import numbers
+
+    return numbers(lake)
+
+
+USE_CASE = UseCase(
+    name="churn",
+    owner="team:churn",
+    calendar=(FIRST_DAY, LAST_DAY),
+    topics=(TOPIC,),
+    models=(MODEL,),
+    views=VIEWS,
+    pages=(MarkedPages(("docs/churn.md",), _numbers),),
+    fresh={"churn/customer_features": timedelta(hours=25)},
+    as_of_now={"churn/customers": customer_rows},
 )

@@ -1,17 +1,14 @@
 """What arrives: card transactions as the Fraud Detection Handbook publishes them, or as its generator makes them."""
 
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import polars as pl
 
 from convergence.arrivals.topics import Topic
 from convergence_assets.fraud.contracts import RawTransaction
-from convergence_assets.fraud.use_case import FIRST_DAY, LAST_DAY
-from convergence_assets.partitions import daily
-from resources.arrivals import landing_asset, topic_asset
 
-DAILY = daily(FIRST_DAY, LAST_DAY)
+FIRST_DAY, LAST_DAY = date(2018, 4, 1), date(2018, 8, 31)
 
 _PUBLISHED = "fraud/fdh_transactions.parquet"
 
@@ -50,6 +47,3 @@ TOPIC = Topic(
     },
     history=history,
 )
-
-transactions_topic = topic_asset(TOPIC, group_name="fraud", owners=["team:fraud"])
-raw_transactions = landing_asset(TOPIC, partitions_def=DAILY, group_name="fraud", owners=["team:fraud"])

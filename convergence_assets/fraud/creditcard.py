@@ -19,6 +19,7 @@ from convergence_assets.fraud.contracts import Time
 from resources.lake import Described, lake_asset
 
 FILE = "fraud/creditcard_10k.parquet"  # all frauds and 9,508 genuine rows; CONVERGENCE_CREDITCARD gives the whole file
+SETTING = "creditcard"  # may name the whole file instead
 FRAUDS, GENUINE = 492, 284_315  # of the whole file, as published
 CLOCK = datetime(2013, 9, 1, tzinfo=UTC)  # replay clock: two days of that month, which ones was not published
 DAYS = 2
@@ -130,7 +131,7 @@ def balance(rows: pl.DataFrame) -> dict[str, Any]:
 @lake_asset(
     contract=CreditcardTransaction,
     describe=balance,
-    metadata={"published": FILE},
+    metadata={"published": FILE, "setting": SETTING},
     required_resource_keys={"published"},
     code_version="1",
     kinds={"polars", "deltalake"},
@@ -143,5 +144,5 @@ def creditcard_transactions(context: dg.AssetExecutionContext) -> Described:
     Grain: transaction. The published sample, or the whole creditcard.csv where CONVERGENCE_CREDITCARD names it. Has
     neither cards nor terminals: 28 principal components, time and amount.
     """
-    rows = transactions(read(context.resources.published.path(FILE)))
+    rows = transactions(read(context.resources.published.path(FILE, SETTING)))
     return Described(rows, origins=[origin(rows)])

@@ -1,4 +1,4 @@
-"""From raw messages to point-in-time features: transactions without repeats, labels with their delay, feature rows."""
+"""From raw messages to point-in-time features, as assets; what makes their rows is in `datasets.py`."""
 
 from datetime import datetime
 
@@ -8,33 +8,16 @@ import polars as pl
 from asset_checks.leakage import leakage_check
 from asset_checks.one_day import one_day_check
 from convergence.features.windows import compute
-from convergence.lake.contracts import schema_of
-from convergence_assets.fraud.arrivals import DAILY
+from convergence_assets.fraud.arrivals import FIRST_DAY, LAST_DAY
 from convergence_assets.fraud.contracts import Label, Transaction
+from convergence_assets.fraud.datasets import label_rows, labels_as_known, transaction_rows
 from convergence_assets.fraud.feature_views import TRANSACTION_FEATURES, TransactionFeatures
-from convergence_assets.fraud.use_case import LABEL_DELAY
-from convergence_assets.partitions import window
+from convergence_assets.partitions import daily, window
 from resources.lake import lake_asset
 
+DAILY = daily(FIRST_DAY, LAST_DAY)
+
 _FRAUD = {"key_prefix": "fraud", "group_name": "fraud", "owners": ["team:fraud"], "partitions_def": DAILY}
-
-
-def without_repeats(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """One row per day and transaction_id: repeats are dropped, of corrections the one that arrived last wins."""
-    key = ["event_date", "transaction_id"]  # a day stands alone: the same rows come out of a run over many days
-    newest = raw.sort("arrived_at", "source", "offset").unique(key, keep="last", maintain_order=True)
-    return newest.sort("event_time", "transaction_id")
-
-
-def transaction_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """Transaction rows of the days of `raw`."""
-    return without_repeats(raw).select(schema_of(Transaction).names())
-
-
-def label_rows(raw: pl.LazyFrame) -> pl.LazyFrame:
-    """Label rows of the days of `raw`: known LABEL_DELAY after the transaction."""
-    labelled = without_repeats(raw).with_columns(label_time=pl.col("event_time") + LABEL_DELAY)
-    return labelled.select(schema_of(Label).names())
 
 
 @lake_asset(contract=Transaction, ins={"raw_transactions": dg.AssetIn(key_prefix="fraud")}, code_version="1",
@@ -60,11 +43,6 @@ def labels(raw_transactions: pl.LazyFrame) -> pl.LazyFrame:
     whoever reads labels must cut at label_time.
     """
     return label_rows(raw_transactions)
-
-
-def labels_as_known(labels: pl.LazyFrame) -> pl.LazyFrame:
-    """Labels as features see them: they arrive when they become known."""
-    return labels.rename({"label_time": "arrived_at"}).with_columns(is_genuine=~pl.col("is_fraud"))
 
 
 def feature_rows(transactions: pl.LazyFrame, labels: pl.LazyFrame, start: datetime, end: datetime) -> pl.DataFrame:

@@ -11,7 +11,6 @@ from convergence.errors import TableMissing
 from convergence.lake.manifests import manifest, states
 from convergence.lake.tables import Lake
 from convergence.markdown import table
-from convergence.marked_pages import MarkedPages
 from convergence.models import metrics
 from convergence_assets.fraud.evaluation import CANDIDATES, HANDBOOK, judged_week
 from convergence_assets.fraud.use_case import MODEL
@@ -243,6 +242,3 @@ def _mean(values: list[float]) -> float:
 
 def _percent(flags: pl.Series) -> str:
     return f"{100 * (flags.sum() / max(len(flags), 1)):.2f} %"
-
-
-PAGES = MarkedPages(("README.md", "docs/fraud.md"), numbers, apart=(parity,))

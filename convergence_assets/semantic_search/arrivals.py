@@ -11,13 +11,10 @@ from pathlib import Path
 import polars as pl
 
 from convergence.arrivals.topics import Topic
-from convergence_assets.partitions import daily
 from convergence_assets.semantic_search.contracts import RawItem
-from resources.arrivals import landing_asset, topic_asset
 
 FIRST_DAY, LAST_DAY = date(2024, 1, 1), date(2024, 1, 14)
 DAYS = (LAST_DAY - FIRST_DAY).days + 1
-DAILY = daily(FIRST_DAY, LAST_DAY)
 
 FOLDER = "semantic_search"
 IMAGES, PYTHON, JAVA = (f"{FOLDER}/{name}.parquet" for name in ("coco_index", "cosqa_code_corpus", "concode_java_dev"))
@@ -119,8 +116,3 @@ TOPIC = Topic(
     renames={"time": "event_time"},
     history=history,
 )
-
-_OWNED = {"group_name": "semantic_search", "owners": ["team:semantic_search"]}
-
-items_topic = topic_asset(TOPIC, **_OWNED)
-raw_items = landing_asset(TOPIC, partitions_def=DAILY, **_OWNED)

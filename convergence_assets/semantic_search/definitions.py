@@ -1,11 +1,10 @@
 """Semantic search as Dagster sees it."""
 
-from datetime import timedelta
-
 import dagster as dg
 
 from asset_checks.gate import gate_check
 from asset_checks.personal_data import personal_data_check
+from convergence_assets._parts.arrivals import arrivals
 from convergence_assets.semantic_search import (
     embeddings,
     encoders,
@@ -18,18 +17,11 @@ from convergence_assets.semantic_search import (
     release,
     training,
 )
-from convergence_assets.semantic_search.arrivals import TOPIC, items_topic, raw_items
-from convergence_assets.semantic_search.pages import PAGES
-
-__all__ = ["FRESH", "PAGES", "TOPIC", "defs"]
-
-# Where a live source is configured: how long after its last materialization a table is overdue.
-FRESH = {"semantic_search/search_index": timedelta(hours=25)}
+from convergence_assets.semantic_search.use_case import USE_CASE
 
 defs = dg.Definitions(
     assets=[
-        items_topic,
-        raw_items,
+        *arrivals(USE_CASE),
         *dg.load_assets_from_modules([items, images, judged, encoders, embeddings, training, evaluation]),
         *dg.load_assets_from_modules([index, release, monitoring]),
     ],

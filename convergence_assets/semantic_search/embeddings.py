@@ -18,10 +18,9 @@ from convergence.lake.tables import Lake
 from convergence.search import composition
 from convergence.search.encoders import Encoder, opened
 from convergence.search.items import Item
-from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import Embedding
 from convergence_assets.semantic_search.encoders import encoder_of
-from convergence_assets.semantic_search.items import OWNED
+from convergence_assets.semantic_search.items import DAILY, OWNED
 from resources.keys import key_of, table_of
 from resources.lake import Described, lake_asset
 from resources.lineage import using

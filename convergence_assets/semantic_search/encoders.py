@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.search import alignment, image_backbone
 from convergence.search.encoders import Precision, Role, StoredEncoder, opened
+from convergence.search.use_case import ALIGNED
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.images import labelled
 from convergence_assets.semantic_search.judged import MODELS
@@ -25,7 +26,6 @@ from resources.lake import Described, lake_asset
 from resources.lineage import using
 
 MAX_TOKENS = 128  # of a text or a function: 256 find no more of CoSQA's, and cost twice as much
-ALIGNED = "aligned"
 _HASH = r"^[0-9a-f]{64}$"
 _CONFIGURED = "convergence.search.checkpoints, by configuration"
 

@@ -9,9 +9,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from convergence.lake.contracts import schema_of
-from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import Event
-from convergence_assets.semantic_search.items import OWNED, newest
+from convergence_assets.semantic_search.items import DAILY, OWNED, newest
 from resources.lake import lake_asset
 
 _BINS = 8  # of each colour

@@ -26,11 +26,10 @@ from convergence.search.kept_encoders import keep
 from convergence.search.recall import recall_at
 from convergence.search.snapshots import Built, Snapshots
 from convergence_assets.partitions import window
-from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import MODALITIES
 from convergence_assets.semantic_search.encoders import encoder_of
 from convergence_assets.semantic_search.evaluation import fusions_for, ranking_of, ranks
-from convergence_assets.semantic_search.items import OWNED, newest
+from convergence_assets.semantic_search.items import DAILY, OWNED, newest
 from resources.lake import Described, lake_asset
 from resources.lineage import using
 

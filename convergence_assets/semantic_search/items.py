@@ -9,10 +9,12 @@ import polars as pl
 from convergence.errors import FetchRefused, ImageRefused
 from convergence.lake.contracts import REJECTED, schema_of
 from convergence.objects.intake import Taken, take_in
-from convergence_assets.semantic_search.arrivals import DAILY
+from convergence_assets.partitions import daily
+from convergence_assets.semantic_search.arrivals import FIRST_DAY, LAST_DAY
 from convergence_assets.semantic_search.contracts import CONTENT, SearchImage, SearchItem
 from resources.lake import Described, lake_asset
 
+DAILY = daily(FIRST_DAY, LAST_DAY)
 OWNED = {"key_prefix": "semantic_search", "group_name": "semantic_search", "owners": ["team:semantic_search"]}
 
 _NAMED = ("item_id", "title", "object_uri", "object_sha256")  # what a quarantined image is known by

@@ -19,8 +19,8 @@ from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.monitoring.drift import STABLE, WATCH
 from convergence.search.drift import centroid_shift, neighbour_overlap
 from convergence_assets.partitions import window
-from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import MODALITIES
+from convergence_assets.semantic_search.items import DAILY
 from resources.lake import lake_asset
 from resources.lineage import using
 

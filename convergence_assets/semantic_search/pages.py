@@ -8,7 +8,6 @@ import polars as pl
 from convergence.lake.manifests import manifest
 from convergence.lake.tables import Lake
 from convergence.markdown import table
-from convergence.marked_pages import MarkedPages
 from convergence.search.judgements import MEASURES
 from convergence_assets.semantic_search.evaluation import DENSE, RANDOM, SPARSE
 from convergence_assets.semantic_search.training import CLASSES, HISTOGRAM, RIDGE
@@ -98,6 +97,3 @@ def index(rows: pl.DataFrame) -> str:
         f"recall@10 of exact search {row['recall_10']:.3f}; nDCG@10 {row['ndcg_10']:.3f} of {row['judged']} judged "
         f"queries asked through the index ({row['backend']})"
     )
-
-
-PAGES = MarkedPages(("docs/search.md",), numbers)

@@ -12,10 +12,19 @@ from convergence.lake.tables import Lake
 from convergence.objects.store import Objects
 from convergence.observability.usage import Meter, Usage
 from convergence.search.encoders import Role, StoredEncoder, opened
+from convergence.search.use_case import SAMPLE
 from convergence.versions.plan import scaled
+from convergence_assets.semantic_search.encoders import encoder_of, of_checkpoint
 
-SAMPLE = 20  # items that an encoder is timed on
+__all__ = ["contents", "of_checkpoint", "of_now", "split", "timed"]  # what a Reencoding has
+
 _FROM = "semantic_search"
+
+
+def of_now(lake: Lake, role: Role) -> StoredEncoder | None:
+    """The encoder that the lake holds, or None where it was never made."""
+    table = f"{_FROM}/{role}_encoder"
+    return None if lake.open(table) is None else encoder_of(lake.scan(table))
 
 
 def contents(lake: Lake, role: Role, days: Sequence[str]) -> pl.DataFrame:

@@ -13,10 +13,9 @@ from convergence.lake.contracts import StrictColumns, schema_of
 from convergence.lake.tables import Lake
 from convergence.search.use_case import SearchedUseCase
 from convergence.versions.audit import AuditLog, Draft
-from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.evaluation import FUSED, helped
 from convergence_assets.semantic_search.index import ONE_AT_A_TIME, USE_CASE
-from convergence_assets.semantic_search.items import OWNED
+from convergence_assets.semantic_search.items import DAILY, OWNED
 from resources.keys import table_of
 from resources.lake import Described, lake_asset
 

@@ -21,7 +21,8 @@ from pydantic import ValidationError
 from convergence.cli import instance
 from convergence.errors import ServiceError
 from convergence.privacy import masking
-from resources.environments import ROOT, Settings, resources, settings
+from resources.configured import resources
+from resources.environments import ROOT, Settings, settings
 from resources.lake import LakeIOManager
 from sensors.alerts import alerts
 from tests.convergence.observability.test_traces import collector

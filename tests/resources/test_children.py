@@ -30,7 +30,8 @@ from convergence_assets.churn import definitions
 from convergence_assets.churn.arrivals import FIRST_DAY, on_replay_clock
 from convergence_assets.governance.proof import run_chaos
 from resources.alerts import Alerts
-from resources.environments import ROOT, Settings, resources
+from resources.configured import resources
+from resources.environments import ROOT, Settings
 from resources.lake import LakeIOManager, lake_asset
 from sensors.alerts import alerts
 from tests.convergence.redis_servers import redis_server

@@ -1,9 +1,10 @@
 import dagster as dg
 
-from convergence_assets.definitions import declared, defs
+from convergence_assets import declared
+from convergence_assets.definitions import defs
 from resources.consumers import Readers
 
-READERS = Readers(defs.resolve_all_asset_specs(), declared("SERVED"))
+READERS = Readers(defs.resolve_all_asset_specs(), declared(lambda one: one.served))
 UP, DOWN, OTHER = dg.AssetKey(["uc", "up"]), dg.AssetKey(["uc", "down"]), dg.AssetKey(["uc", "other"])
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from convergence.errors import SettingsError
 from convergence.lake import durable
-from resources.environments import ROOT, Settings, resources, settings, storage_options
+from resources.configured import by_name, resources
+from resources.environments import ROOT, Settings, settings, storage_options
 
 READS_ENVIRONMENT = re.compile(r"\b(os\.environ|getenv|environb?\[|from os import environ|BaseSettings)")
 
@@ -65,10 +66,15 @@ def test_a_folder_lake_needs_no_options() -> None:
     assert storage_options(Settings(lake_url=None)) == {}
 
 
-def test_the_keys_of_a_bucket_stay_in_the_environment() -> None:
+def test_the_keys_of_a_bucket_are_given_to_dagster_by_name_and_to_commands_in_clear(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    for name in names:
+        monkeypatch.setenv(name, f"{name} of a test")
     options = storage_options(Settings(lake_url="s3://bucket/lake"))
-    assert options["AWS_ACCESS_KEY_ID"] == dg.EnvVar("AWS_ACCESS_KEY_ID")
-    assert options["AWS_SECRET_ACCESS_KEY"] == dg.EnvVar("AWS_SECRET_ACCESS_KEY")
+    assert [options[name] for name in names] == [f"{name} of a test" for name in names]
+    assert [by_name(options)[name] for name in names] == [dg.EnvVar(name) for name in names]
     assert "AWS_ENDPOINT_URL" not in options
 
 

@@ -40,10 +40,9 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         def trial(_topic: Any, _history: Any, case: str, seed: int, **_: Any) -> Result:
             return replace(bad if bad and seed == at else GOOD, case=case, seed=seed)
 
-        monkeypatch.setattr(sys.modules[chaos.callback.__module__], "_brokers", brokers)
-        monkeypatch.setattr(
-            "convergence.cli.topic_named", lambda _: replace(TOPIC, history=lambda _: (history().lazy(), ""))
-        )
+        command = sys.modules[chaos.callback.__module__]
+        monkeypatch.setattr(command, "_brokers", brokers)
+        monkeypatch.setattr(command, "tried_topic", lambda: replace(TOPIC, history=lambda _: (history().lazy(), "")))
         monkeypatch.setattr("convergence.services.kafka.install_kafka", lambda _: tmp_path)
         monkeypatch.setattr("convergence.chaos.trial.run_trial", trial)
         return CliRunner().invoke(chaos, [*options, "--folder", str(tmp_path)], standalone_mode=False)

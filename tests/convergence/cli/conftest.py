@@ -17,9 +17,10 @@ from convergence.arrivals.replay import replay
 from convergence.lake.manifests import states
 from convergence.lake.tables import Lake
 from convergence.versions.reconcile import stale_partitions
-from convergence_assets.definitions import use_cases
+from convergence_assets.definitions import graphs
 from convergence_assets.fraud.arrivals import FIRST_DAY, TOPIC
 from resources import environments
+from resources.configured import resources
 from resources.graph import lake_nodes
 from resources.keys import key_of
 from sensors.reconcile import FROM_STREAMS, run_requests
@@ -79,8 +80,8 @@ class House:
 
     @cached_property
     def _definitions(self) -> dg.Definitions:
-        mine = dg.Definitions(resources=environments.resources(self.here), executor=dg.in_process_executor)
-        return dg.Definitions.merge(*(module.defs for module in use_cases()), mine)
+        mine = dg.Definitions(resources=resources(self.here), executor=dg.in_process_executor)
+        return dg.Definitions.merge(*graphs, mine)
 
     def _run(self, request: dg.RunRequest) -> None:
         result = self._definitions.resolve_implicit_global_asset_job_def().execute_in_process(

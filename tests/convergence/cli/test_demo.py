@@ -11,7 +11,8 @@ import pytest
 
 from convergence import cli
 from convergence.lake.manifests import states
-from resources.environments import resources, settings
+from resources.configured import resources
+from resources.environments import settings
 from resources.lake import lake_asset
 from tests.convergence.lake.conftest import BUCKET, s3_options  # noqa: F401
 

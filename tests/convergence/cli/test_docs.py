@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 from click.testing import CliRunner, Result
@@ -12,13 +11,7 @@ from convergence.cli.docs import docs
 from convergence.errors import TableMissing
 from convergence.lake.tables import Lake
 from convergence.marked_pages import MarkedPages
-from convergence_assets import definitions
-
-
-def declaring(name: str, pages: MarkedPages) -> ModuleType:
-    module = ModuleType(f"convergence_assets.{name}.definitions")
-    module.PAGES = pages  # pyright: ignore[reportAttributeAccessIssue]
-    return module
+from convergence.use_case import UseCase
 
 
 def none(lake: Lake) -> dict[str, str]:
@@ -30,7 +23,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result
     """What `convergence docs` answers where use cases declare these pages."""
 
     def ran(**pages: MarkedPages) -> Result:
-        monkeypatch.setattr(definitions, "use_cases", lambda: [declaring(*one) for one in pages.items()])
+        declared = [UseCase(name=name, owner="team:test", pages=(its,)) for name, its in pages.items()]
+        monkeypatch.setattr("convergence_assets.use_cases", lambda: declared)
         monkeypatch.setattr(cli, "ROOT", tmp_path)
         return CliRunner().invoke(docs, [], catch_exceptions=False)
 

@@ -23,8 +23,9 @@ from convergence.lake.tables import by_day
 from convergence.services.redis import connect, stop_embedded
 from convergence.versions.reconcile import stale_partitions
 from convergence_assets.fraud.arrivals import FIRST_DAY
-from convergence_assets.fraud.features import feature_rows, label_rows, transaction_rows
-from convergence_assets.fraud.online import FEATURES
+from convergence_assets.fraud.datasets import label_rows, transaction_rows
+from convergence_assets.fraud.features import feature_rows
+from convergence_assets.fraud.requests import FEATURES
 from resources import environments
 from resources.graph import lake_nodes
 from sensors.reconcile import FROM_STREAMS

@@ -17,8 +17,10 @@ from convergence.lake.erasures import certificate
 from convergence.lake.manifests import Provenance, build_manifest, record
 from convergence.lake.tables import DAY, WHOLE, Lake, by_day
 from convergence.models.kept import FOLDER
-from convergence_assets.definitions import defs, topics
+from convergence_assets import topics
+from convergence_assets.definitions import defs
 from resources import environments
+from resources.configured import resources
 from resources.keys import table_of
 
 TEXT, NUMBER = "7590-VHVEG", "4711"
@@ -94,7 +96,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pl.DataFrame({"customer_id": [who]}).write_parquet(model)
         obstore.put(lake.store, f"{FOLDER}/{who}.parquet", model.read_bytes())
         model.unlink()
-    with environments.resources(here)["warehouse"].plain.session() as session:
+    with resources(here)["warehouse"].plain.session() as session:
         session.execute("create schema marts")
         session.execute("create table marts.accounts as select '7590-VHVEG' as customer_id union all select '4711'")
     return here.home

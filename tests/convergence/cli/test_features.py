@@ -15,7 +15,8 @@ from convergence.errors import SettingsError
 from convergence.lake.tables import Lake
 from convergence.services.postgres import PostgresServer
 from convergence.services.redis import stop_embedded
-from convergence_assets.fraud.features import feature_rows, label_rows, transaction_rows
+from convergence_assets.fraud.datasets import label_rows, transaction_rows
+from convergence_assets.fraud.features import feature_rows
 from resources.environments import settings
 from tests.convergence.lake.frames import write
 from tests.convergence_assets.fraud.streams import END, landed, stream

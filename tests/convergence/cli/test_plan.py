@@ -18,10 +18,10 @@ from convergence.errors import EncoderError
 from convergence.lake.contracts import schema_of
 from convergence.lake.manifests import MANIFESTS, InputRead, Provenance, build_manifest
 from convergence.lake.tables import Lake
-from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import SearchItem
 from convergence_assets.semantic_search.embeddings import code_embeddings, text_embeddings
 from convergence_assets.semantic_search.encoders import code_encoder, text_encoder
+from convergence_assets.semantic_search.items import DAILY
 from resources.encoders import Checkpoints
 from resources.environments import settings
 from resources.lake import LakeIOManager

@@ -19,7 +19,7 @@ from convergence.errors import ArrivalError, ConvergenceError, LakeError, Settin
 from convergence.lake import generations
 from convergence.lake.tables import Lake
 from convergence.services.kafka import KafkaBroker
-from convergence_assets.fraud import features
+from convergence_assets.fraud import datasets, features
 from convergence_assets.fraud.arrivals import FIRST_DAY, TOPIC
 from resources import environments
 from resources.keys import key_of
@@ -160,9 +160,9 @@ def test_after_changed_code_the_differences_are_shown_and_dagster_is_told(
 ) -> None:
     rebuild("fraud", house.instance)  # and Dagster knows of everything
     before = house.hashes()
-    honest = features.without_repeats
+    honest = datasets.without_repeats
     monkeypatch.setattr(
-        features, "without_repeats", lambda raw: honest(raw).filter(pl.col("event_date") != FIRST_DAY + ONE)
+        datasets, "without_repeats", lambda raw: honest(raw).filter(pl.col("event_date") != FIRST_DAY + ONE)
     )
 
     compared = {c.table: c.verdict for c in rebuild("fraud", house.instance)}

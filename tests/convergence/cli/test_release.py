@@ -16,12 +16,13 @@ import pytest
 from convergence import cli
 from convergence.cli.audit import audit
 from convergence.lake.tables import Lake
+from convergence.models.registry import Registry
 from convergence.models.releases import Release, current, publish
 from convergence.models.versions import versions
 from convergence.services.redis import connect, stop_embedded
 from convergence.versions.audit import process_user
 from resources import environments
-from resources.experiments import Experiments
+from resources.configured import resources
 from tests.convergence.models.releasing import FRAUD, decisions, make, models, write
 
 commands = import_module("convergence.cli.release")  # the package has a command of that name
@@ -36,7 +37,7 @@ of_the_use_cases = commands.releasable
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database before anything is in it: making one takes seconds."""
     folder = tmp_path_factory.mktemp("registry")
-    Experiments(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder)).aliases("fraud_model")
+    Registry(f"sqlite:///{folder}/mlflow.db", str(folder)).aliases("fraud_model")
     return folder / "mlflow.db"
 
 
@@ -85,7 +86,7 @@ def test_promotion_and_rollback_tell_servers_and_people(said, home: Path) -> Non
     served = current(connect(None, home), "fraud_model")
     assert served is not None
     assert (served.number, served.model_version, served.namespace) == (3, "v0", "transaction_features/f1")
-    registry = environments.resources(environments.settings())["experiments"]
+    registry = resources(environments.settings())["experiments"].plain
     assert registry.aliases("fraud_model") == {"champion": "v0"}
     assert Release.from_json(said("release", "show", "fraud_model")[1]) == served
 
@@ -127,7 +128,7 @@ def test_a_challenger_is_tried_and_its_trial_ended(said) -> None:
     promoted(said, "v0")
     out = said("promote", "fraud_model", "--version", "v1", "--to", "challenger", "--share", "0.1")[1]
     assert out == "fraud_model: release 2 is v0 on transaction_features/f1, trying v1 with 10%\n"
-    registry = environments.resources(environments.settings())["experiments"]
+    registry = resources(environments.settings())["experiments"].plain
     assert registry.aliases("fraud_model") == {"champion": "v0", "challenger": "v1"}
     assert said("release", "end-canary", "fraud_model", "--reason", "enough seen")[0] == 0
     assert registry.aliases("fraud_model") == {"champion": "v0"}

@@ -14,7 +14,7 @@ from convergence.lake.maintenance import compact, vacuum
 from convergence.lake.manifests import Provenance, build_manifest, manifest, states
 from convergence.lake.tables import by_day
 from convergence.versions.reproduce import pins
-from convergence_assets.fraud import features
+from convergence_assets.fraud import datasets
 from tests.convergence.cli.conftest import DERIVED, House, day
 from tests.convergence_assets.fraud.worlds import messages
 
@@ -74,8 +74,8 @@ def test_without_the_files_of_a_version_it_says_that_they_are_gone(house: House)
 def test_another_result_is_told_by_its_column_and_fails_the_command(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = features.without_repeats
-    monkeypatch.setattr(features, "without_repeats", lambda raw: rows(raw).with_columns(pl.col("amount") * 2))
+    rows = datasets.without_repeats
+    monkeypatch.setattr(datasets, "without_repeats", lambda raw: rows(raw).with_columns(pl.col("amount") * 2))
 
     result = CliRunner().invoke(cli.cli, ["reproduce", f"transactions@{day(1)}"])
 

@@ -16,8 +16,7 @@ from convergence.cli.serve import serve
 from convergence.errors import SettingsError
 from convergence.lake.tables import Lake
 from convergence.services.redis import _answers, _socket, stop_embedded
-from convergence_assets.fraud import definitions
-from convergence_assets.fraud.online import FEATURES, SERVED
+from convergence_assets.fraud.requests import FEATURES
 from resources.environments import settings
 from tests.convergence.serving.service import ask, decided, model
 from tests.convergence.serving.test_service import SCORE, one
@@ -26,9 +25,6 @@ from tests.graph.house import ROOT
 
 _PROGRAM = """
 from convergence.cli.serve import serve
-from convergence_assets.fraud import definitions
-from convergence_assets.fraud.online import SERVED
-definitions.SERVED = SERVED
 serve()
 """
 
@@ -37,7 +33,6 @@ serve()
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("CONVERGENCE_HOME", str(tmp_path))
     monkeypatch.delenv("CONVERGENCE_REDIS", raising=False)
-    monkeypatch.setattr(definitions, "SERVED", SERVED, raising=False)
     settings.cache_clear()
     lake = Lake(str(tmp_path / "lake"))
     landed(lake, tmp_path / "inbox", "history", history())

@@ -28,8 +28,9 @@ from convergence.serving.reading import FeatureReader
 from convergence_assets.churn import feature_views as churn
 from convergence_assets.churn.features import feature_rows as customer_rows
 from convergence_assets.fraud import feature_views as fraud
-from convergence_assets.fraud.features import feature_rows, label_rows, transaction_rows
-from convergence_assets.fraud.online import FEATURES
+from convergence_assets.fraud.datasets import label_rows, transaction_rows
+from convergence_assets.fraud.features import feature_rows
+from convergence_assets.fraud.requests import FEATURES
 from tests.convergence.features import oracle
 from tests.convergence.features.oracle import Row
 from tests.convergence.features.test_offline import declared, fact, facts, stored

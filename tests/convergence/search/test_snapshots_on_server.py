@@ -15,7 +15,8 @@ from convergence.search.backends import VectorIndex
 from convergence.search.qdrant_server_index import ServerIndex, connect
 from convergence.search.server_release import ServerRelease
 from convergence.search.snapshots import Snapshots
-from resources.environments import Settings, resources
+from resources.configured import resources
+from resources.environments import Settings
 from tests.convergence.search.index_points import made, units
 
 pytestmark = pytest.mark.filterwarnings("ignore:Payload indexes have no effect in the local Qdrant")

@@ -63,6 +63,7 @@ def search_service(
     with ImageDecoder(within=30.0) as decoder:
         routes = SearchRoutes(searching, world.objects, decoder, SearchMetrics(), tracer)
         access = Access(tokens, rate=rate, burst=int(rate))
-        app = create_search_app(routes, access, bodies=Bodies(max_bytes), on_stop=[searching.stop])
+        bodies = Bodies(max_bytes)
+        app = create_search_app(routes, access, name="semantic_search", bodies=bodies, on_stop=[searching.stop])
         with running(app) as port:
             yield Service(port, searching, decoder)

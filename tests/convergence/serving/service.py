@@ -21,7 +21,7 @@ from convergence.lake.tables import WHOLE, Lake
 from convergence.models.onnx_graph import INPUT, Graph
 from convergence.serving.access import Access, Token
 from convergence.serving.heads import Bounded
-from convergence_assets.fraud.online import SERVED
+from convergence_assets.fraud.use_case import SERVED
 
 PATIENT = 1.0  # seconds for the store where a busy machine must not decide
 

@@ -13,7 +13,8 @@ from convergence.features.online_store import OnlineStore
 from convergence.lake.tables import Lake
 from convergence.services.redis import READ_WITHIN, connect
 from convergence.serving.reading import FeatureReader
-from convergence_assets.fraud.online import FEATURES, fill_online
+from convergence_assets.fraud.online import fill_online
+from convergence_assets.fraud.requests import FEATURES
 from tests.convergence.redis_servers import redis_server
 from tests.convergence.serving.service import ask, service
 from tests.convergence.serving.test_service import SCORE, one

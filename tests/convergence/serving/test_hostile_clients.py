@@ -19,7 +19,7 @@ from convergence.serving.access import Access, Token, _digest
 from convergence.serving.app import MAX_BYTES
 from convergence.serving.bodies import Bodies
 from convergence.serving.heads import Bounded
-from convergence_assets.fraud.online import SERVED
+from convergence_assets.fraud.use_case import SERVED
 from tests.convergence.serving.service import ask, running
 from tests.convergence.serving.test_service import GET, SCORE, VIEW, one
 

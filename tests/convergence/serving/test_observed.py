@@ -34,8 +34,10 @@ from convergence.monitoring.contracts import Drift
 from convergence.observability.logs import log_beside
 from convergence.observability.traces import Tracer, tracer
 from convergence.serving.access import Access, Token
-from convergence_assets.fraud.arrivals import DAILY
-from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
+from convergence_assets.fraud.features import DAILY
+from convergence_assets.fraud.online import fill_online
+from convergence_assets.fraud.requests import FEATURES
+from convergence_assets.fraud.use_case import SERVED
 from resources.environments import ROOT, Settings
 from resources.lake import LakeIOManager, lake_asset
 from resources.tracing import trace_of

@@ -24,7 +24,8 @@ from convergence.serving.reading import FeatureReader
 from convergence.serving.reasons import Reasons
 from convergence.serving.scoring import Scoring
 from convergence.serving.variants import Variants
-from convergence_assets.fraud.online import FEATURES, parity
+from convergence_assets.fraud.online import parity
+from convergence_assets.fraud.requests import FEATURES
 from tests.convergence.redis_servers import redis_server
 from tests.convergence_assets.fraud.streams import CUT, batch, history, landed, live
 

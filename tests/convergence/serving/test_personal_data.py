@@ -9,7 +9,7 @@ from convergence.lake.tables import Lake
 from convergence.observability.logs import log_beside
 from convergence.observability.traces import tracer
 from convergence.serving.access import Access
-from convergence_assets.fraud.online import SERVED
+from convergence_assets.fraud.use_case import SERVED
 from tests.convergence.redis_servers import redis_server
 from tests.convergence.serving.service import ask, running
 from tests.convergence.serving.test_service import GET, SCORE, VIEW, one

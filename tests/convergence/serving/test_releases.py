@@ -16,7 +16,8 @@ from convergence.models.releases import Release, current, publish
 from convergence.serving import releases
 from convergence.serving.releases import LOG_ALONE_EVERY, LOG_EVERY, ReleaseSource
 from convergence.versions.audit import AuditLog
-from convergence_assets.fraud.online import FEATURES, SERVED
+from convergence_assets.fraud.requests import FEATURES
+from convergence_assets.fraud.use_case import SERVED
 from tests.convergence.redis_servers import redis_server
 from tests.convergence.serving.service import decided, model
 from tests.convergence.serving.trials import NAME, candidate

@@ -12,8 +12,8 @@ from redis import Redis
 from convergence.features.online_store import OnlineStore
 from convergence.models.releases import current
 from convergence.serving.releases import ReleaseSource
-from convergence_assets.fraud.online import FEATURES, SERVED
-from convergence_assets.fraud.use_case import MODEL
+from convergence_assets.fraud.requests import FEATURES
+from convergence_assets.fraud.use_case import MODEL, SERVED
 from resources import environments
 from tests.convergence.models.releasing import write
 from tests.convergence.serving.service import ask, model, sha256

@@ -21,8 +21,9 @@ from convergence.models.release_log import newest, promote, start_canary
 from convergence.models.releases import Release, publish
 from convergence.serving.served_log import exposures_of
 from convergence.versions.audit import AuditLog
-from convergence_assets.fraud.online import FEATURES, SERVED, fill_online
-from convergence_assets.fraud.use_case import MODEL
+from convergence_assets.fraud.online import fill_online
+from convergence_assets.fraud.requests import FEATURES
+from convergence_assets.fraud.use_case import MODEL, SERVED
 from tests.convergence.redis_servers import redis_server
 from tests.convergence.serving.service import ask, model, service, sha256
 from tests.convergence.serving.test_service import SCORE, one

@@ -18,7 +18,7 @@ from convergence.lake.tables import Lake
 from convergence.services.kafka import KafkaBroker
 from convergence.versions.united import United, united
 from convergence_assets.fraud.arrivals import TOPIC
-from convergence_assets.fraud.features import transaction_rows
+from convergence_assets.fraud.datasets import transaction_rows
 from tests.convergence.arrivals.logs import kafka_of, new_topic, produce
 from tests.convergence_assets.fraud.worlds import messages
 

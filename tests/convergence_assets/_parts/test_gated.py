@@ -18,6 +18,7 @@ from convergence.models.stored import digest, load
 from convergence.monitoring.drift import DRIFT
 from convergence.versions.audit import AuditLog
 from convergence.versions.reproduce import recorded, restore
+from convergence_assets._parts.gated import retraining
 from sensors.drift import drift_sensor
 from tests.convergence_assets._parts.worlds import (
     FIRST,
@@ -176,7 +177,7 @@ def test_an_input_that_has_moved_is_told_and_the_other_is_not(world: World) -> N
 
 
 def test_drift_asks_for_the_newest_model_to_be_made_again(world: World) -> None:
-    sensor = drift_sensor([world.gated.retraining])
+    sensor = drift_sensor([retraining(world.gated.declared)])
     resources = world.at(world.home)
     definitions = dg.Definitions(world.assets, sensors=[sensor], resources=resources)
     context = dg.build_sensor_context(world.instance, definitions=definitions, resources=resources)

@@ -9,9 +9,10 @@ import pytest
 
 from convergence.arrivals.replay import replay
 from convergence.lake.tables import Lake
-from convergence_assets._template import arrivals, definitions, features
+from convergence_assets._template import arrivals, datasets, definitions, features
 from convergence_assets._template.model import GATED
-from resources.environments import Settings, resources
+from resources.configured import resources
+from resources.environments import Settings
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -27,7 +28,7 @@ class House:
     def lake(self) -> Lake:
         return resources(self.settings)["lake"].lake
 
-    def materialize(self, partitions: dg.PartitionsDefinition | None, *assets: dg.AssetsDefinition) -> bool:
+    def materialize(self, partitions: dg.PartitionsDefinition | None, *assets: dg.AssetsDefinition | str) -> bool:
         """All partitions of assets that share them, in one run."""
         assert partitions is not None
         keys = partitions.get_partition_keys()
@@ -35,8 +36,12 @@ class House:
         job = dg.Definitions.merge(definitions.defs, mine).resolve_implicit_global_asset_job_def()
         span = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
         return job.execute_in_process(
-            instance=self.instance, asset_selection=[asset.key for asset in assets], tags=span, run_config=QUIET
+            instance=self.instance, asset_selection=list(map(_key, assets)), tags=span, run_config=QUIET
         ).success
+
+
+def _key(asset: dg.AssetsDefinition | str) -> dg.AssetKey:
+    return dg.AssetKey(["template", asset]) if isinstance(asset, str) else asset.key
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,7 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         house = House(Settings(home=home), instance)
         watched = GATED.watched
         tables = (features.template_events, features.template_labels, features.template_features)
-        assert house.materialize(arrivals.DAILY, arrivals.raw_template_events, *tables, watched.profiles)
+        assert house.materialize(features.DAILY, "raw_template_events", *tables, watched.profiles)
         assert house.materialize(GATED.weeks, GATED.model, GATED.promotions, watched.score_references)
         assert house.materialize(GATED.days, GATED.champions, GATED.scores)
         assert house.materialize(GATED.days, watched.score_profiles, watched.drift)
@@ -86,4 +91,4 @@ def test_days_like_those_of_the_training_show_no_drift(house: House) -> None:
 def test_the_newest_of_two_messages_about_an_event_counts() -> None:
     columns = {"event_date": [1, 1], "event_id": [7, 7], "event_time": [1, 1], "source": ["a", "a"]}
     raw = pl.LazyFrame({**columns, "arrived_at": [2, 3], "offset": [0, 1], "value": [1.0, 2.0]})
-    assert features.without_repeats(raw).collect()["value"].to_list() == [2.0]
+    assert datasets.without_repeats(raw).collect()["value"].to_list() == [2.0]

@@ -12,8 +12,9 @@ from convergence.models.gated import version
 from convergence_assets.churn import training
 from convergence_assets.churn.arrivals import FIRST_DAY, LAST_DAY, on_replay_clock
 from convergence_assets.churn.contracts import Account, Label
+from convergence_assets.churn.datasets import LABEL_DELAY
 from convergence_assets.churn.features import feature_rows
-from convergence_assets.churn.use_case import LABEL_DELAY, MODEL
+from convergence_assets.churn.use_case import MODEL
 
 AS_OF = date(2024, 3, 18)
 WEEK = timedelta(days=7)

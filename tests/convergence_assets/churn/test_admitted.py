@@ -16,7 +16,7 @@ from convergence.lake.manifests import states
 from convergence.services.postgres import PostgresServer
 from convergence_assets.churn.arrivals import FIRST_DAY
 from convergence_assets.churn.contracts import RawCustomer
-from resources.environments import resources
+from resources.configured import resources
 from tests.convergence_assets.churn.worlds import House, day, failure, house_in
 
 MARTS = ("stg_customers", "mart_accounts")

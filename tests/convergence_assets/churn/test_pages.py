@@ -10,6 +10,7 @@ from convergence.cli import cli
 from convergence.marked_pages import marked
 from convergence_assets.churn import pages
 from convergence_assets.churn.cross_validation import judged
+from convergence_assets.churn.use_case import USE_CASE
 from tests.graph.house import ROOT
 
 DAY, NEXT = date(2024, 3, 1), date(2024, 3, 2)
@@ -19,7 +20,7 @@ def test_the_page_has_the_markers_that_are_given_values(monkeypatch: pytest.Monk
     for name in ("run", "cross_validation", "leaderboard", "walk_forward", "fairness", "campaign"):
         monkeypatch.setattr(pages, name, lambda *_: "")
     monkeypatch.setattr("convergence.lake.tables.Lake.scan", lambda *_: pl.LazyFrame())
-    (page,) = pages.PAGES.files
+    (page,) = USE_CASE.pages[0].files
     assert marked((ROOT / page).read_text()) == set(pages.numbers(pages.Lake("anywhere")))
 
 

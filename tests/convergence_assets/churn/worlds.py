@@ -12,7 +12,8 @@ from convergence.arrivals.simulators.churn import simulate
 from convergence.lake.tables import Lake
 from convergence_assets.churn import definitions
 from convergence_assets.churn.arrivals import FIRST_DAY, TOPIC, on_replay_clock
-from resources.environments import Settings, resources
+from resources.configured import resources
+from resources.environments import Settings
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

@@ -12,7 +12,8 @@ from convergence.arrivals.lander import Landed, land
 from convergence.lake.manifests import Provenance
 from convergence.lake.tables import Lake
 from convergence_assets.fraud.arrivals import TOPIC
-from convergence_assets.fraud.features import feature_rows, label_rows, transaction_rows
+from convergence_assets.fraud.datasets import label_rows, transaction_rows
+from convergence_assets.fraud.features import feature_rows
 from tests.convergence_assets.fraud.worlds import messages
 
 DAYS = 42

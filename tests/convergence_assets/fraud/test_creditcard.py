@@ -17,7 +17,8 @@ from convergence.models.metrics import base_rate_average_precision
 from convergence_assets.fraud import creditcard, creditcard_evaluation
 from convergence_assets.fraud.creditcard import FRAUDS, GENUINE, CreditcardTransaction, origin, read, transactions
 from convergence_assets.fraud.creditcard_evaluation import CreditcardEvaluation, evaluate, figures
-from resources.environments import Settings, resources
+from resources.configured import resources
+from resources.environments import Settings
 from resources.published import Published
 
 BASE_RATE = FRAUDS / (FRAUDS + GENUINE)
@@ -150,7 +151,7 @@ def test_probabilities_are_those_of_the_whole_and_not_of_the_sample() -> None:
 
 def house(home: Path, file: Path | None) -> dg.ExecuteInProcessResult:
     """Both assets, on a file that takes the sample's place."""
-    files = Published(folder=str(home), instead={creditcard.FILE: str(file)} if file else {})
+    files = Published(folder=str(home), instead={creditcard.SETTING: str(file)} if file else {})
     assets = [creditcard.creditcard_transactions, creditcard_evaluation.creditcard_evaluation]
     made = dg.Definitions(assets=assets, resources=resources(Settings(home=home)) | {"published": files})
     job = made.resolve_implicit_global_asset_job_def()
@@ -177,9 +178,9 @@ def test_a_named_file_that_is_not_there_is_an_error_and_never_the_sample(tmp_pat
     published().write_parquet(tmp_path / creditcard.FILE)
     settings = Settings(home=tmp_path, data=tmp_path, creditcard=tmp_path / "nowhere.csv")
     with pytest.raises(SettingsError, match=r"nowhere.csv .*which is no file"):
-        resources(settings)["published"].find(creditcard.FILE)
+        resources(settings)["published"].find(creditcard.FILE, creditcard.SETTING)
     named = Settings(home=tmp_path, data=tmp_path, creditcard=None)
-    assert resources(named)["published"].find(creditcard.FILE) == tmp_path / creditcard.FILE
+    assert resources(named)["published"].find(creditcard.FILE, creditcard.SETTING) == tmp_path / creditcard.FILE
 
 
 def test_the_real_sample_splits_as_others_split_the_whole_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,9 @@ from convergence.lake.tables import Lake, by_day
 from convergence.models import ensemble, release_log, stored
 from convergence.serving.canary import Canary
 from convergence.versions.audit import AuditLog
+from convergence_assets._parts.gated import retraining
 from convergence_assets.fraud import training
-from convergence_assets.fraud.arrivals import DAILY
+from convergence_assets.fraud.features import DAILY
 from convergence_assets.fraud.model import FRAUD
 from convergence_assets.fraud.parameters import SEARCHED
 from convergence_assets.fraud.use_case import MODEL
@@ -64,7 +65,7 @@ class House:
 
         watched = FRAUD.watched
         self.lake = Lake(str(self.folder))
-        self.sensor = drift_sensor([FRAUD.retraining])
+        self.sensor = drift_sensor([retraining(MODEL)])
         self.resources = {"lake": LakeIOManager(root=str(self.folder)), "experiments": NO_EXPERIMENTS}
         self.definitions = dg.Definitions(
             assets=[

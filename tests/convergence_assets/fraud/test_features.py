@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from convergence.lake.contracts import schema_of
 from convergence_assets.fraud.arrivals import FIRST_DAY
 from convergence_assets.fraud.contracts import RawTransaction, Transaction
+from convergence_assets.fraud.datasets import without_repeats
 from convergence_assets.fraud.feature_views import MODEL_INPUT, TRANSACTION_FEATURES
-from convergence_assets.fraud.features import feature_rows, without_repeats
+from convergence_assets.fraud.features import feature_rows
 from tests.convergence.features import oracle
 from tests.convergence_assets.fraud.worlds import at, datasets, messages
 

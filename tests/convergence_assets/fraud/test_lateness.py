@@ -22,8 +22,10 @@ from convergence.lake.tables import Lake
 from convergence.versions.reconcile import Node, stale_partitions
 from convergence_assets.fraud import definitions
 from convergence_assets.fraud.arrivals import FIRST_DAY, TOPIC
-from convergence_assets.fraud.features import feature_rows, label_rows, transaction_rows
-from resources.environments import Settings, resources
+from convergence_assets.fraud.datasets import label_rows, transaction_rows
+from convergence_assets.fraud.features import feature_rows
+from resources.configured import resources
+from resources.environments import Settings
 from resources.graph import lake_nodes
 from sensors.reconcile import FROM_STREAMS, run_requests
 from tests.convergence_assets.fraud.worlds import at, messages

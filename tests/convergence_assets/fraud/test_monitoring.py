@@ -20,8 +20,9 @@ from convergence.monitoring.contracts import ScoreReference
 from convergence.monitoring.drift import DRIFT, STABLE
 from convergence.monitoring.performance import performance_row
 from convergence.monitoring.profiles import profile_rows
-from convergence_assets.fraud.arrivals import DAILY
+from convergence_assets._parts.gated import retraining
 from convergence_assets.fraud.feature_views import MODEL_INPUT
+from convergence_assets.fraud.features import DAILY
 from convergence_assets.fraud.model import FRAUD
 from convergence_assets.fraud.model_contracts import FraudScorePerformance
 from convergence_assets.fraud.use_case import MODEL
@@ -239,7 +240,7 @@ class House:
                 ("transaction_features", DAILY), ("fraud_scores", FRAUD.days), ("score_references", FRAUD.weeks),
             )
         ]  # fmt: skip
-        self.sensor = drift_sensor([FRAUD.retraining])
+        self.sensor = drift_sensor([retraining(MODEL)])
         self.resources = {"lake": LakeIOManager(root=self.lake.root), "reports": Reports(home=str(self.home))}
         watched = FRAUD.watched
         made = [watched.profiles, watched.score_profiles, watched.drift, watched.report]

@@ -13,8 +13,12 @@ from convergence.features.online_store import Meta, OnlineStore, OnlineStoreErro
 from convergence.features.online_updates import keep_up, update
 from convergence.features.views import MICROSECOND
 from convergence.lake.tables import Lake
-from convergence_assets.fraud.arrivals import TOPIC, raw_transactions
-from convergence_assets.fraud.online import FEATURES, SERVED, fill_online, online_state
+from convergence_assets.fraud.arrivals import TOPIC
+from convergence_assets.fraud.features import DAILY
+from convergence_assets.fraud.online import fill_online, online_state
+from convergence_assets.fraud.requests import FEATURES
+from convergence_assets.fraud.use_case import SERVED
+from resources.arrivals import landing_asset
 from resources.lake import LakeIOManager
 from resources.online import Online
 from tests.convergence.redis_servers import redis_server
@@ -161,7 +165,8 @@ def test_the_asset_fills_the_store_and_says_what_is_in_it(lake: Lake, tmp_path: 
     Redis.from_url(server).flushall()
     landed(lake, tmp_path / "inbox", "history", history())
     resources = {"lake": LakeIOManager(root=lake.root), "online": Online(home=str(tmp_path), url=server)}
-    assert dg.materialize([online_state, raw_transactions.to_source_asset()], resources=resources).success
+    raw = landing_asset(TOPIC, partitions_def=DAILY)
+    assert dg.materialize([online_state, raw.to_source_asset()], resources=resources).success
     (row,) = lake.scan("fraud/online_state").collect().to_dicts()
     store = OnlineStore(Redis.from_url(server), LAYOUT)
     meta = store.read(store.newest() or "", ()).meta

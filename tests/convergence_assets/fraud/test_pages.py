@@ -13,10 +13,12 @@ from convergence.lake.manifests import Provenance, build_manifest, record
 from convergence.lake.tables import Lake
 from convergence.marked_pages import injected, marked
 from convergence_assets.fraud import pages
-from convergence_assets.fraud.pages import CANDIDATES, PAGES, judged_weeks, numbers
+from convergence_assets.fraud.pages import CANDIDATES, judged_weeks, numbers
+from convergence_assets.fraud.use_case import USE_CASE
 from tests.convergence_assets.fraud.worlds import ORIGIN, datasets, messages, world
 from tests.graph.house import ROOT
 
+(PAGES,) = USE_CASE.pages
 WEEKS = [date(2018, 7, 18), date(2018, 7, 25)]
 DAYS = (WEEKS[0] - timedelta(days=14), WEEKS[1] + timedelta(days=6))
 PRECISIONS = {"average_precision": [0.7, 0.8], "roc_auc": [0.8, 0.9], "card_precision_100": [0.2, 0.4]}

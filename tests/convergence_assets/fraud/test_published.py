@@ -11,8 +11,9 @@ from convergence.models.gated import version
 from convergence_assets.fraud import evaluation, training
 from convergence_assets.fraud.arrivals import TOPIC
 from convergence_assets.fraud.contracts import Label, Transaction
+from convergence_assets.fraud.datasets import LABEL_DELAY
 from convergence_assets.fraud.features import feature_rows
-from convergence_assets.fraud.use_case import LABEL_DELAY, MODEL
+from convergence_assets.fraud.use_case import MODEL
 from resources.environments import Settings
 from tests.convergence_assets.fraud.worlds import at
 

@@ -10,12 +10,13 @@ import dagster as dg
 import pytest
 
 from convergence.lake.tables import Lake
+from convergence.models.registry import Registry
 from convergence.models.release_log import newest, released
 from convergence.models.releases import current
 from convergence.services.redis import stop_embedded
 from convergence.versions.audit import AuditLog
 from convergence_assets.fraud.model import FRAUD
-from convergence_assets.fraud.online import FEATURES
+from convergence_assets.fraud.requests import FEATURES
 from resources.experiments import Experiments
 from resources.lake import LakeIOManager
 from resources.online import Online
@@ -26,7 +27,7 @@ from tests.convergence.models.releasing import make
 def empty_registry(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """MLflow's database before anything is in it: making one takes seconds."""
     folder = tmp_path_factory.mktemp("registry")
-    Experiments(tracking_uri=f"sqlite:///{folder}/mlflow.db", artifacts=str(folder)).aliases("fraud_model")
+    Registry(f"sqlite:///{folder}/mlflow.db", str(folder)).aliases("fraud_model")
     return folder / "mlflow.db"
 
 
@@ -63,7 +64,7 @@ def test_promotions_and_a_rollback_from_the_ui_reach_log_redis_and_mlflow(
     assert release is not None
     assert (release.model_version, release.fingerprint) == ("v0", FEATURES.online.layout.fingerprint)
     assert current(online, "fraud_model") == release
-    registry = Experiments(tracking_uri=f"sqlite:///{home}/mlflow.db", artifacts="")
+    registry = Registry(f"sqlite:///{home}/mlflow.db", "")
     assert registry.aliases("fraud_model") == {"champion": "v0"}
     me = pwd.getpwuid(os.getuid()).pw_name  # who the run is, whatever its config says
     assert [(e.actor, e.action) for e in log.entries()] == [(me, "promote")] * 2 + [(me, "rollback")]

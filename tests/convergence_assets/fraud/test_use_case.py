@@ -24,7 +24,8 @@ from convergence_assets.fraud.arrivals import FIRST_DAY, LAST_DAY, TOPIC
 from convergence_assets.fraud.training import fitted
 from convergence_assets.fraud.use_case import MODEL
 from resources import environments
-from resources.environments import Settings, resources
+from resources.configured import resources
+from resources.environments import Settings
 from tests.convergence_assets.fraud.worlds import ORIGIN, history, messages
 
 RELEASABLE = MODEL.releasable

@@ -12,8 +12,8 @@ from convergence.arrivals.simulators.fraud import simulate
 from convergence.lake.contracts import schema_of
 from convergence_assets.fraud.arrivals import FIRST_DAY, TOPIC
 from convergence_assets.fraud.contracts import Label, Transaction
-from convergence_assets.fraud.features import feature_rows, without_repeats
-from convergence_assets.fraud.use_case import LABEL_DELAY
+from convergence_assets.fraud.datasets import LABEL_DELAY, without_repeats
+from convergence_assets.fraud.features import feature_rows
 
 ORIGIN = "SIMULATED HERE: a test's small world"
 

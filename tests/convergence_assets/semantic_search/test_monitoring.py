@@ -12,8 +12,8 @@ import pytest
 from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import Lake
 from convergence.monitoring.drift import STABLE, WATCH
-from convergence_assets.semantic_search.arrivals import DAILY
 from convergence_assets.semantic_search.contracts import MODALITIES
+from convergence_assets.semantic_search.items import DAILY
 from convergence_assets.semantic_search.monitoring import (
     OTHER_ENCODER,
     TOO_FEW,

@@ -10,7 +10,8 @@ from convergence.errors import ObjectError
 from convergence.lake.manifests import Provenance, build_manifest
 from convergence.lake.tables import Lake
 from convergence.objects.store import Objects
-from convergence_assets.semantic_search.reencoding import SAMPLE, contents, split, timed
+from convergence.search.use_case import SAMPLE
+from convergence_assets.semantic_search.reencoding import contents, split, timed
 from tests.convergence.search.small_world import COLOURS, encoders, picture
 
 DAYS = ["2024-01-01", "2024-01-02"]

@@ -14,7 +14,8 @@ from convergence.lake.tables import Lake
 from convergence.search.snapshots import Snapshots
 from convergence_assets.semantic_search import definitions
 from convergence_assets.semantic_search.arrivals import FIRST_DAY, TOPIC
-from resources.environments import Settings, resources
+from resources.configured import resources
+from resources.environments import Settings
 from tests.convergence.search.tiny_checkpoints import sentence_transformer
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}

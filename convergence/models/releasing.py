@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from convergence.lake.tables import Lake
 from convergence.models import kept, release_log
+from convergence.models.registry import Registry
 from convergence.models.releasable import Releasable
 from convergence.models.releases import Release, current, publish
 from convergence.privacy.masking import without_secrets
 from convergence.versions.audit import AuditLog, process_user
-from resources.experiments import Experiments
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -35,7 +35,7 @@ class Releases:
 
     lake: Lake
     redis: Callable[[], "Redis"]
-    experiments: Experiments
+    registry: Registry
 
     @property
     def log(self) -> AuditLog:
@@ -112,10 +112,10 @@ class Releases:
         versions |= {canary["model_version"]: canary["sha256"]} if canary else {}
         for version, sha256 in versions.items():
             source = f"{self.lake.root}/{kept.place(sha256)}"
-            self.experiments.register(release.name, version, sha256=sha256, source=source)
+            self.registry.register(release.name, version, sha256=sha256, source=source)
         aliases = {
             "champion": release.model_version,
             "previous": previous and previous.model_version,
             "challenger": canary and canary["model_version"],
         }
-        self.experiments.point(release.name, aliases)
+        self.registry.point(release.name, aliases)
