@@ -139,7 +139,7 @@ def test_the_command_counts_by_reason_and_lands_after_a_fix(lake: Lake, tmp_path
     maybe = [message(n, refunded=f'may be; "{n}"') for n in (4, 5)]
     drop(tmp_path, "a.jsonl", message(1, amount=-1), message(2, amount=-1), "{broken", message(3), *maybe)
     landed(lake, tmp_path)
-    monkeypatch.setattr(cli, "lake", lambda: lake)
+    monkeypatch.setattr(cli, "lake", lambda **_: lake)
     monkeypatch.setattr(cli, "topic_named", lambda _: FIXED)
     monkeypatch.setattr("resources.environments.settings", lambda: Settings(home=tmp_path / "home"))
     said = CliRunner().invoke(rejected, ["list", TOPIC.name], catch_exceptions=False).output.splitlines()
