@@ -1,5 +1,6 @@
 """Rejected messages after a fix: landed once each, and what fails again waits on."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,15 @@ def test_what_fails_again_waits_once_with_its_new_reason(lake: Lake, tmp_path: P
     assert tried(lake, FIXED).rejected == 2
     assert len(reasons(lake, FIXED)) == 2
     assert (ids(lake), rows(lake, REJECTED).height) == ([1], 3 + 2 + 2)
+
+
+def test_a_message_with_a_key_twice_is_not_guessed_at_when_it_is_tried_again(lake: Lake, tmp_path: Path) -> None:
+    twice = f'{json.dumps(message(2))[:-1]}, "amount": 99.0}}'
+    drop(tmp_path, "a.jsonl", message(1, amount=-1), twice, message(3, amount=-1))
+    landed(lake, tmp_path)
+    assert tried(lake, FIXED).accepted == 2
+    assert (ids(lake), reasons(lake, FIXED)) == ([1, 3], ["the key amount stands in it twice"])
+    assert Rejected(lake).waiting(FIXED, Lander(lake, FIXED, MADE).landed)["row"].to_list() == [twice]
 
 
 def test_messages_rejected_later_are_tried_alone(lake: Lake, kafka: KafkaBroker) -> None:
