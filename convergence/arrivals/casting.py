@@ -84,7 +84,7 @@ def _real(column: pl.Series, kind: pl.DataType) -> pl.Series | None:
     if there == pl.String:
         found = _nearest(column, kind)
         large = found.abs() >= 2 ** _DIGITS[kind.base_type()]
-        return _without_lost(found, column, large & column.str.contains("^[+-]?[0-9]+$"))
+        return _without_lost(found, column, large & column.str.contains(r"^[+-]?[0-9]+(\.0*)?$"))
     return None
 
 

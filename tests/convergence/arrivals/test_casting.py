@@ -67,6 +67,12 @@ def test_a_number_with_more_digits_than_any_decimal_waits(text: str) -> None:
     assert exactly(column, pl.Decimal(10, 2)).to_list() == [None, Decimal("1.50")]
 
 
+@pytest.mark.parametrize("point", ["", ".", ".0", ".000000000000000000"])
+def test_an_integer_that_no_float_is_waits_however_it_is_written(point: str) -> None:
+    column = pl.Series([f"9007199254740993{point}", f"9007199254740992{point}", f"-1{point}"])
+    assert exactly(column, pl.Float64()).to_list() == [None, 9007199254740992.0, -1.0]
+
+
 WORDS = OFFERED["String"].drop_nulls().to_list()
 numbers = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
