@@ -5,7 +5,7 @@ where its neighbours can still be told from it.
 """
 
 from collections.abc import Callable, Mapping
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any
 
 import polars as pl
@@ -15,7 +15,7 @@ from convergence.arrivals.times import CALENDAR, instants
 
 _DIGITS: Mapping[type[pl.DataType], int] = {pl.Float16: 11, pl.Float32: 24, pl.Float64: 53}  # bits of a mantissa
 _DAY = 86_400_000_000  # us
-_EXACT = Context(prec=400)
+_EXACT = Context(prec=400, traps=[Inexact, InvalidOperation, Overflow])
 _Reader = Callable[[pl.Series, pl.DataType], pl.Series | None]
 
 
@@ -84,7 +84,7 @@ def _real(column: pl.Series, kind: pl.DataType) -> pl.Series | None:
     if there == pl.String:
         found = _nearest(column, kind)
         large = found.abs() >= 2 ** _DIGITS[kind.base_type()]
-        return _without_lost(found, column, large & column.str.contains("^[+-]?[0-9]+$"))
+        return _without_lost(found, column, large & column.str.contains(r"^[+-]?[0-9]+(\.0*)?$"))
     return None
 
 
@@ -114,7 +114,7 @@ def _decimal(column: pl.Series, kind: pl.DataType) -> pl.Series | None:
 def _fitting(value: Any, kind: pl.Decimal) -> Decimal | None:
     try:
         scaled = Decimal(value).scaleb(kind.scale, _EXACT) if value is not None else None
-    except (InvalidOperation, ValueError):
+    except (ArithmeticError, ValueError):  # no number, or one with more digits than anything here has
         return None
     if scaled is None or not scaled.is_finite() or abs(scaled) >= 10 ** (kind.precision or 38):
         return None

@@ -5,6 +5,7 @@ where a value is of another type (the lander casts it), and only what cannot be 
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ BROKEN = pl.Schema({OFFSET: pl.Int64(), "reason": pl.String(), "row": pl.String(
 
 _DOUBLE_DIGITS = 15  # of a number, that a float always keeps
 _TEXTS = (pl.String, pl.Binary, pl.Categorical, pl.Enum)
+_HALF = re.compile("[\ud800-\udfff]")  # of a character
 _CHUNK = 16_384  # messages read at once: a message that cannot be read is searched for among these
 
 
@@ -129,12 +131,16 @@ def _digits(rows: pl.DataFrame, raw: Sequence[bytes | None], columns: Mapping[st
 
 
 def _nested(rows: pl.DataFrame, raw: Sequence[bytes | None], columns: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """Messages with a list or an object where a text is wanted: it is none, though it can be written as one."""
+    """Messages with a list or an object where a text is wanted: it is none, though it can be written as one.
+
+    So is half a character, which Polars reads as NUL.
+    """
     found: dict[int, str] = {}
     for name, kind in columns.items():
         if kind.base_type() in _TEXTS:
-            for i in rows[name].str.contains(r"^[\[{]").fill_null(False).arg_true():
-                if not isinstance(_field(raw[i], name), str):
+            odd = rows[name].str.contains(r"^[\[{]") | rows[name].str.contains("\0", literal=True)
+            for i in odd.fill_null(False).arg_true():
+                if not isinstance(said := _field(raw[i], name), str) or _HALF.search(said):
                     found.setdefault(i, *refusals(rows[name].gather([i]), kind))
     texts = [text_of(raw[i] or b"") for i in found]
     return pl.DataFrame(

@@ -154,9 +154,10 @@ def _unknown(names: Sequence[str], fields: Sequence[str]) -> str:
 def _apart(names: Sequence[str]) -> list[str]:
     """Names that differ; those that do not are of columns that no field is in."""
     found: dict[str, None] = {}
+    taken = set(names)
     for name in names:
         number, new = 0, name
-        while new in found:
+        while new in found or (number and new in taken):
             number += 1
             new = f"{name}_{number}"
         found[new] = None

@@ -4,14 +4,18 @@ A message that is rejected again waits under the next number, so that trying aga
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import compress
+from typing import cast
 
 import polars as pl
 
 from convergence.arrivals.acceptance import REJECTED
-from convergence.arrivals.codecs import CODECS, OFFSET, Messages
+from convergence.arrivals.codecs import BROKEN, CODECS, OFFSET, Messages
+from convergence.arrivals.evidence import text_of
+from convergence.arrivals.repeated_keys import repeated_keys
 from convergence.arrivals.topics import BROKER_TIME, SCHEMA_VERSION, Arrived, NextOffset, Span, Topic, with_beside
 from convergence.lake.tables import Lake
 
@@ -70,4 +74,18 @@ def again(source: str) -> str:
 def _decode(topic: Topic, waiting: pl.DataFrame) -> Messages:
     values = [None if text is None else text.encode() for text in waiting["row"]]
     said = waiting.select(OFFSET, SCHEMA_VERSION, pl.col("broker_time").alias(BROKER_TIME))
-    return with_beside(CODECS[topic.codec](values, waiting[OFFSET], topic.columns), said)
+    return with_beside(_each_key_once(CODECS[topic.codec](values, waiting[OFFSET], topic.columns), topic), said)
+
+
+def _each_key_once(messages: Messages, topic: Topic) -> Messages:
+    """The messages; one in which a key stands twice waits on, whichever other reason it has waited for."""
+    raw = cast("Sequence[bytes]", messages.raw)
+    keys = repeated_keys(b"\n".join(raw), raw, messages.rows, topic.columns)
+    if not keys:
+        return messages
+    once = pl.Series([at not in keys for at in range(len(raw))], dtype=pl.Boolean)
+    told = [
+        (messages.rows[OFFSET][at], f"the key {key} stands in it twice", text_of(raw[at])) for at, key in keys.items()
+    ]
+    broken = pl.concat([messages.broken, pl.DataFrame(told, BROKEN, orient="row")]).sort(OFFSET)
+    return Messages(messages.rows.filter(once), broken, list(compress(raw, once)))

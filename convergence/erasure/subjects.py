@@ -101,7 +101,8 @@ class Subject:
         """Which rows name the subject in any column: its own, or words and values of any other; Boolean."""
         found, says = self.rows_of(frame), pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
         for name in self.fields & set(frame.columns) if self.numbered else ():
-            says |= frame[name].is_not_null()  # the row says by number whom it names: no other number does
+            if not (frame[name].dtype.is_nested() or frame[name].dtype == pl.Binary):  # these hold it further inside
+                says |= frame[name].is_not_null()  # the row says by number whom it names: no other number does
         maybe = pl.repeat(False, frame.height, dtype=pl.Boolean, eager=True)
         for column in frame:
             maybe |= self._maybe(column)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from polars.testing.parametric import series
 
 from convergence.arrivals.acceptance import Sorted, sort_out
+from convergence.arrivals.casting import exactly
 from convergence.arrivals.codecs import CODECS
 from tests.convergence.arrivals.kinds import KINDS, OFFERED, as_file, is_said, offered_values, topic_of
 from tests.convergence.arrivals.landing import message
@@ -58,6 +59,18 @@ def test_a_value_drawn_from_any_type_lands_exactly_or_waits_with_a_reason(kind: 
             assert accepted is offered
         else:
             assert is_said(accepted, wanted, offered, column.dtype), (accepted, offered)
+
+
+@pytest.mark.parametrize("text", ["1e999999", "-1e9999999", "1e-9999999", f"1.{'0' * 420}1"])
+def test_a_number_with_more_digits_than_any_decimal_waits(text: str) -> None:
+    column = pl.Series([text, "1.50"])
+    assert exactly(column, pl.Decimal(10, 2)).to_list() == [None, Decimal("1.50")]
+
+
+@pytest.mark.parametrize("point", ["", ".", ".0", ".000000000000000000"])
+def test_an_integer_that_no_float_is_waits_however_it_is_written(point: str) -> None:
+    column = pl.Series([f"9007199254740993{point}", f"9007199254740992{point}", f"-1{point}"])
+    assert exactly(column, pl.Float64()).to_list() == [None, 9007199254740992.0, -1.0]
 
 
 WORDS = OFFERED["String"].drop_nulls().to_list()

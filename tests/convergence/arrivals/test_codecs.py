@@ -254,6 +254,14 @@ def test_broken_messages_say_what_they_are() -> None:
     assert messages.raw == [b'{"id":1}']
 
 
+@pytest.mark.parametrize("half", ["a\\ud800", "\\ud83d!", "\\ud800\\ud800", "\\udc00"])
+def test_a_text_with_half_a_character_waits_as_it_came_and_one_with_nul_is_read(half: str) -> None:
+    sent = [b'{"note":"' + text.encode() + b'"}' for text in (half, "a\\u0000b", "\\ud83d\\ude00")]
+    messages = decoded(sent)
+    assert messages.rows["note"].to_list() == ["a\0b", "\U0001f600"]
+    assert messages.broken["row"].to_list() == [sent[0].decode()]
+
+
 def test_no_messages_are_no_rows() -> None:
     assert (decoded([]).rows.height, decoded([None]).rows.height) == (0, 0)
     assert decoded([]).rows.columns == [*COLUMNS, "offset"]

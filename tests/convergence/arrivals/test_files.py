@@ -184,6 +184,11 @@ def test_columns_that_are_no_fields_may_have_one_name(tmp_path: Path) -> None:
     assert messages.rows.rows(named=True) == [{"x": "1", "id": "2", "x_1": "3", "": "4", "_1": "5", "offset": 0}]
 
 
+def test_columns_of_one_name_take_none_from_a_field(tmp_path: Path) -> None:
+    messages = decode(write(tmp_path, "a.csv", "x,x,x_1\n1,2,3\n"), {"x_1": pl.Int64()})
+    assert messages.rows["x_1"].to_list() == ["3"]
+
+
 @pytest.mark.parametrize(
     "line",
     ['{"id": 1, "id": 2}', '{"id": 1, "\\u0069d": 2}', '{"id" : 1, "note": "x", "id":null}', '{"id": null, "id": 2}'],

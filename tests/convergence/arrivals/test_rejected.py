@@ -1,5 +1,6 @@
 """Rejected messages after a fix: landed once each, and what fails again waits on."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,15 @@ def test_what_fails_again_waits_once_with_its_new_reason(lake: Lake, tmp_path: P
     assert (ids(lake), rows(lake, REJECTED).height) == ([1], 3 + 2 + 2)
 
 
+def test_a_message_with_a_key_twice_is_not_guessed_at_when_it_is_tried_again(lake: Lake, tmp_path: Path) -> None:
+    twice = f'{json.dumps(message(2))[:-1]}, "amount": 99.0}}'
+    drop(tmp_path, "a.jsonl", message(1, amount=-1), twice, message(3, amount=-1))
+    landed(lake, tmp_path)
+    assert tried(lake, FIXED).accepted == 2
+    assert (ids(lake), reasons(lake, FIXED)) == ([1, 3], ["the key amount stands in it twice"])
+    assert Rejected(lake).waiting(FIXED, Lander(lake, FIXED, MADE).landed)["row"].to_list() == [twice]
+
+
 def test_messages_rejected_later_are_tried_alone(lake: Lake, kafka: KafkaBroker) -> None:
     topic = new_topic(kafka)
     produce(kafka, topic, [message(1, amount=-1), message(2)])
@@ -139,7 +149,7 @@ def test_the_command_counts_by_reason_and_lands_after_a_fix(lake: Lake, tmp_path
     maybe = [message(n, refunded=f'may be; "{n}"') for n in (4, 5)]
     drop(tmp_path, "a.jsonl", message(1, amount=-1), message(2, amount=-1), "{broken", message(3), *maybe)
     landed(lake, tmp_path)
-    monkeypatch.setattr(cli, "lake", lambda: lake)
+    monkeypatch.setattr(cli, "lake", lambda **_: lake)
     monkeypatch.setattr(cli, "topic_named", lambda _: FIXED)
     monkeypatch.setattr("resources.environments.settings", lambda: Settings(home=tmp_path / "home"))
     said = CliRunner().invoke(rejected, ["list", TOPIC.name], catch_exceptions=False).output.splitlines()

@@ -167,6 +167,16 @@ def test_a_number_goes_by_its_column_where_there_is_one_and_by_any_value_where_t
     assert found == dict.fromkeys(one_each, 1) | dict.fromkeys(two_each, 2)
 
 
+@pytest.mark.parametrize("wrapped", [lambda n: str(n).encode(), lambda n: [n]])
+def test_a_number_is_found_in_its_column_as_bytes_and_further_inside(
+    tmp_path: Path, wrapped: Callable[[int], object]
+) -> None:
+    rows = pl.DataFrame({"customerID": [wrapped(596), wrapped(12)], "amount": [1.0, 596.0]})
+    put(tmp_path, "a.parquet", parquet(rows))
+
+    assert [each.removed for each in searched(tmp_path, NUMBERED).replacements] == [1]
+
+
 def test_a_bad_quotation_mark_does_not_take_the_lines_of_others_along(tmp_path: Path) -> None:
     lines = [f'{OTHER},"said \\"yes\\" to",1', *(f"{OTHER},x,{n}" for n in range(50)), f"{WHO},x,1", f'{OTHER},"open,1']
     file = put(tmp_path, "a.csv", "\n".join(["customerID,words,n", *lines]))
