@@ -186,6 +186,12 @@ def test_a_bad_quotation_mark_does_not_take_the_lines_of_others_along(tmp_path: 
     assert file.read_text().splitlines()[1:] == [line for line in lines if WHO not in line]
 
 
+def test_a_value_with_line_breaks_goes_with_its_record_behind_a_bad_quotation_mark_too() -> None:
+    bad, mine, other = 'X-1,"bad"mark\n', f'{WHO},"lives in\nElm Street 5"\n', 'X-2,"a\nb"\n'
+    written = csv_without(f"customerID,note\n{bad}{mine}{other}{bad}{mine}".encode(), subject())
+    assert (written.content.decode(), written.removed) == (f"customerID,note\n{bad}{other}{bad}", 2)
+
+
 def test_a_value_with_line_breaks_goes_with_its_record(tmp_path: Path) -> None:
     file = put(tmp_path, "a.csv", f'customerID,words\n{WHO},"two\nlines"\n{OTHER},"two\u2028more\nlines"\n')
 
