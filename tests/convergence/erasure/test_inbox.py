@@ -231,6 +231,23 @@ def test_what_was_not_understood_leaves_quarantine_and_inbox_and_does_not_come_b
     assert (done.messages, done.erased) == (7, 2)  # of what is separated by semicolons landing tells as a whole
 
 
+def test_a_file_that_is_written_anew_while_its_table_is_cleared_stays_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, file = Lake(str(tmp_path / "lake"), home=str(tmp_path)), put(tmp_path / "inbox", "a.csv", CSV)
+    landed(lake, tmp_path / "inbox")
+    anew = CSV.replace("7.0", "8.0")
+    monkeypatch.setattr(
+        "convergence.erasure.erase.fault", lambda at: file.write_text(anew) if at == "before_files" else None
+    )
+
+    told = erase(keepers(lake, tmp_path), subject(), actor="me", reason="asked")
+
+    assert file.read_text() == anew
+    why = "changed or gone since it was searched: erase again"
+    assert (told["inbox_files"], told["not_searched"]) == (0, [{"where": f"inbox/{TOPIC.name}/a.csv", "why": why}])
+
+
 def test_the_certificate_says_what_was_searched_how_and_what_was_not(tmp_path: Path) -> None:
     lake, inbox = Lake(str(tmp_path / "lake"), home=str(tmp_path)), tmp_path / "inbox"
     dropped(inbox, "day.jsonl", orders())
