@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import compress
+from math import isfinite
 from typing import Any
 
 import polars as pl
@@ -158,9 +159,17 @@ def _field(value: bytes | None, name: str) -> Any:
 
 def _is_object(value: bytes | None) -> bool:
     try:
-        return value is not None and isinstance(json.loads(value), dict)
+        read = json.loads(value or b"", parse_int=_finite, parse_float=_finite, parse_constant=_finite)
     except (ValueError, RecursionError):
         return False
+    return isinstance(read, dict)
+
+
+def _finite(number: str) -> float:
+    """Raise ValueError for what is a number to Python's reader alone, so that no message has to be searched for it."""
+    if not isfinite(found := float(number)):
+        raise ValueError
+    return found
 
 
 def _broken(values: Sequence[bytes | None], kept: Sequence[bool], offsets: pl.Series) -> pl.DataFrame:

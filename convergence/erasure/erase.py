@@ -116,8 +116,10 @@ def erase(keepers: Keepers, subject: Subject, *, actor: str, reason: str) -> dic
         keepers.cleared[table] = keepers.cleared.get(table, 0) + cleared(table, subject, replaced)
         fault("before_files")
         for each in replaced:
-            each.put()
-            files += 1
+            if each.put():
+                files += 1
+            else:
+                not_searched.append(NotSearched(each.place, "changed or gone since it was searched: erase again"))
     for mine in (subject, theirs):
         not_searched += [
             w for t in mine.columns for lake, each in _places(keepers.lake, t) for w in _unnamed(lake, each, mine)

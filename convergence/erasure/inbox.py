@@ -25,17 +25,24 @@ class Replacement:
     """A file of the inbox and what takes its place, as the lake names both; `removed` messages fewer."""
 
     path: Path
+    place: str  # below the home folder
     content: bytes
     before: str
     after: str
     messages: int
     removed: int
 
-    def put(self) -> None:
-        """Let the new content take the file's place, in one step."""
+    def put(self) -> bool:
+        """Let the new content take the file's place, in one step; False where that has changed since it was searched.
+
+        Whoever wrote it anew meanwhile would lose what they wrote.
+        """
+        if not self.path.is_file() or not self.before.endswith(sha256(self.path.read_bytes()).hexdigest()):
+            return False
         written = self.path.with_name(f".{self.path.name}.erasing")
         written.write_bytes(self.content)
         written.replace(self.path)
+        return True
 
 
 @dataclass
@@ -66,7 +73,7 @@ def search(inbox: Path, topic: Topic, subject: Subject) -> Searched:
         if after.removed:
             was, now = (f"file/{topic.name}/{sha256(each).hexdigest()}" for each in (before, after.content))
             messages = _messages(path.name, after.content, topic)
-            found.replacements.append(Replacement(path, after.content, was, now, messages, after.removed))
+            found.replacements.append(Replacement(path, place, after.content, was, now, messages, after.removed))
         if after.left:
             found.not_searched.append(NotSearched(place, "still names the subject, where no line can go by itself"))
         if subject.masked(path.name) != path.name:

@@ -130,14 +130,17 @@ def _records_without(text: str, subject: Subject) -> tuple[str, int]:
 
 
 def _records(lines: list[str]) -> Iterator[tuple[int, int, list[str] | None]]:
-    """Where each record begins and ends; each line by itself from where a quotation mark makes it no CSV any more."""
-    reader, first = csv.reader(lines, strict=True), 0
-    try:
-        for record in reader:
-            yield first, reader.line_num, record
-            first = reader.line_num
-    except csv.Error:
-        yield from ((n, n + 1, None) for n in range(first, len(lines)))
+    """Where each record begins and ends; one whose quotation marks do not fit is its first line, as in landing."""
+    first = 0
+    while first < len(lines):
+        begun, reader = first, csv.reader(map(lines.__getitem__, range(first, len(lines))), strict=True)
+        try:
+            for record in reader:
+                yield first, begun + reader.line_num, record
+                first = begun + reader.line_num
+        except csv.Error:
+            yield first, first + 1, None
+            first += 1
 
 
 def _fields(line: str) -> list[str] | None:

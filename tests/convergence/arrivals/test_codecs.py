@@ -227,6 +227,18 @@ def test_only_the_part_with_a_broken_message_is_read_again(monkeypatch: pytest.M
     assert len(checked) == 51
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "-Infinity", "9" * 400])
+def test_messages_with_numbers_that_only_python_reads_are_told_at_once(
+    monkeypatch: pytest.MonkeyPatch, number: str
+) -> None:
+    read: list[int] = []
+    frame = codecs._frame
+    monkeypatch.setattr(codecs, "_frame", lambda values, typed: read.append(len(values)) or frame(values, typed))
+    messages = decoded([b'{"z":' + number.encode() + b"}", dumped(**GOOD)] * 500)
+    assert (messages.rows.height, messages.broken.height) == (500, 500)
+    assert len(read) <= 2 * 20
+
+
 @pytest.mark.parametrize("depth", [600, 3000, 100_000])
 def test_a_message_nested_without_end_costs_itself(depth: int) -> None:
     deep = b'{"z":' + b"[" * depth + b"]" * depth + b"}"

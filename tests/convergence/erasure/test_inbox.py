@@ -186,6 +186,12 @@ def test_a_bad_quotation_mark_does_not_take_the_lines_of_others_along(tmp_path: 
     assert file.read_text().splitlines()[1:] == [line for line in lines if WHO not in line]
 
 
+def test_a_value_with_line_breaks_goes_with_its_record_behind_a_bad_quotation_mark_too() -> None:
+    bad, mine, other = 'X-1,"bad"mark\n', f'{WHO},"lives in\nElm Street 5"\n', 'X-2,"a\nb"\n'
+    written = csv_without(f"customerID,note\n{bad}{mine}{other}{bad}{mine}".encode(), subject())
+    assert (written.content.decode(), written.removed) == (f"customerID,note\n{bad}{other}{bad}", 2)
+
+
 def test_a_value_with_line_breaks_goes_with_its_record(tmp_path: Path) -> None:
     file = put(tmp_path, "a.csv", f'customerID,words\n{WHO},"two\nlines"\n{OTHER},"two\u2028more\nlines"\n')
 
@@ -223,6 +229,23 @@ def test_what_was_not_understood_leaves_quarantine_and_inbox_and_does_not_come_b
         put(inbox, f"again {name}", content.replace("5.0", "6.0"))
     done = landed(lake, inbox)
     assert (done.messages, done.erased) == (7, 2)  # of what is separated by semicolons landing tells as a whole
+
+
+def test_a_file_that_is_written_anew_while_its_table_is_cleared_stays_and_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lake, file = Lake(str(tmp_path / "lake"), home=str(tmp_path)), put(tmp_path / "inbox", "a.csv", CSV)
+    landed(lake, tmp_path / "inbox")
+    anew = CSV.replace("7.0", "8.0")
+    monkeypatch.setattr(
+        "convergence.erasure.erase.fault", lambda at: file.write_text(anew) if at == "before_files" else None
+    )
+
+    told = erase(keepers(lake, tmp_path), subject(), actor="me", reason="asked")
+
+    assert file.read_text() == anew
+    why = "changed or gone since it was searched: erase again"
+    assert (told["inbox_files"], told["not_searched"]) == (0, [{"where": f"inbox/{TOPIC.name}/a.csv", "why": why}])
 
 
 def test_the_certificate_says_what_was_searched_how_and_what_was_not(tmp_path: Path) -> None:
