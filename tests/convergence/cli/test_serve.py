@@ -95,7 +95,7 @@ def test_the_server_follows_what_lands_and_when_it_is_told_to_end_takes_its_redi
             before = _version(port)
             landed(Lake(str(home / "lake")), home / "inbox", "live", live()[0])
             _until(lambda: _version(port) != before, process)
-            assert ask(port, "GET", "/health")[0] == 200
+            _until(lambda: ask(port, "GET", "/health")[0] == 200, process)  # a store that is slow once is said so
             process.send_signal(number)
             _, told = process.communicate(timeout=30)
         finally:

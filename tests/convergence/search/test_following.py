@@ -38,7 +38,7 @@ def open_folders(world: World) -> int:
 def test_without_a_live_index_it_says_what_to_build(world: World) -> None:
     searching = world.searching()
     searching.refresh()
-    with pytest.raises(IndexMissing, match="convergence demo --use-case semantic_search"), searching.searcher():
+    with pytest.raises(IndexMissing, match="convergence demo --use-case NAME"), searching.searcher():
         pass
     assert searching.state().version is None
 

@@ -38,7 +38,8 @@ RELEASABLE = MODEL.releasable
 WEEK, NEXT_WEEK, SHIFTED = "2018-07-18", "2018-07-25", date(2018, 7, 25)
 WHO = {"actor": "test", "reason": "the story"}
 ALARM = dg.AssetCheckKey(dg.AssetKey(["fraud", "drift"]), "drift")
-NO_EXPERIMENTS = dg.ResourceDefinition.hardcoded_resource(SimpleNamespace(log=lambda *_, **__: None))
+NOWHERE = SimpleNamespace(log=lambda *_, **__: None)
+NO_EXPERIMENTS = dg.ResourceDefinition.hardcoded_resource(SimpleNamespace(plain=NOWHERE))
 honest = training.fitted
 
 
