@@ -22,3 +22,8 @@ def weekly(first: date, last: date) -> dg.WeeklyPartitionsDefinition:
 def window(first: int, last: int = 0) -> dg.TimeWindowPartitionMapping:
     """Reads from `first` to `last` (both <= 0) of its own periods back, e.g. window(-30) on days: d-30 to d."""
     return dg.TimeWindowPartitionMapping(start_offset=first, end_offset=last)
+
+
+def dates(context: dg.AssetExecutionContext) -> list[date]:
+    """The days, or as-of dates, of a run."""
+    return [date.fromisoformat(key) for key in context.partition_keys]

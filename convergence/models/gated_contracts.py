@@ -12,10 +12,9 @@ import polars as pl
 from convergence.lake.contracts import ROW_BY_ROW, Contract, StrictColumns
 from convergence.models.gated import GatedModel
 from convergence.models.tasks import Task
-from convergence.monitoring.contracts import VERDICTS
+from convergence.monitoring.contracts import AS_OF, VERDICTS
 
 Time = Annotated[pl.Datetime, "us", "UTC"]
-AS_OF = {"made_here": "the as-of date, which names the partition"}
 LEARNED = ["features.*", "labels.*"]
 
 

@@ -23,7 +23,7 @@ from convergence.versions.audit import AuditLog
 from convergence_assets._parts.cards import champion_card, decision_card, model_card, score_card
 from convergence_assets._parts.evaluated import evaluated
 from convergence_assets._parts.watched import Watched, watched
-from convergence_assets.partitions import daily, weekly, window
+from convergence_assets.partitions import daily, dates, weekly, window
 from resources.experiments import logged
 from resources.keys import key_of, table_of
 from resources.lake import Described, lake_asset
@@ -129,7 +129,7 @@ def gated_model(
         chosen = found["parameters"].collect() if parameters else pl.DataFrame()
         made = [
             version(declared, fit, rows, known, as_of, parameters.as_of(chosen, as_of) if parameters else None)
-            for as_of in as_of_dates(context)
+            for as_of in dates(context)
         ]
         runs = logged(
             context,
@@ -247,7 +247,7 @@ def champions_of(
     """The champions of a run's days."""
     released = release_log.released(AuditLog(context.resources.lake.lake.store), declared.name)
     columns = [name for name in schema_of(contract).names() if name != "event_date"]
-    days = [date.fromisoformat(key) for key in context.partition_keys]
+    days = dates(context)
     return promotions.champions(decisions, released, days, columns=columns, within=_DECISION_LASTS)
 
 
@@ -260,17 +260,12 @@ def keys_of(declared: GatedModel) -> dict[str, Any]:
     }
 
 
-def as_of_dates(context: dg.AssetExecutionContext) -> list[date]:
-    """The as-of dates of a run."""
-    return [date.fromisoformat(key) for key in context.partition_keys]
-
-
 def earlier(context: dg.AssetExecutionContext) -> pl.LazyFrame | None:
     """Rows of an asset's own earlier weeks, which no partition mapping expresses in a range; None: never written."""
     lake, table = context.resources.lake.lake, table_of(context.asset_key)
     if lake.open(table) is None:
         return None
-    return lake.scan(table).filter(pl.col("event_date") < as_of_dates(context)[0])
+    return lake.scan(table).filter(pl.col("event_date") < dates(context)[0])
 
 
 def _champion_before(context: dg.AssetExecutionContext) -> dict[str, Any] | None:

@@ -26,7 +26,7 @@ from convergence.monitoring.watch import (
     worst,
 )
 from convergence.monitoring.weekly_pages import weekly_pages
-from convergence_assets.partitions import weekly, window
+from convergence_assets.partitions import dates, weekly, window
 from resources.keys import key_of
 from resources.lake import lake_asset
 from resources.lineage import using
@@ -174,7 +174,7 @@ def watched(
             profiles.collect(),
             score_profiles.collect(),
             score_references.collect(),
-            _dates(context),
+            dates(context),
             schedule,
             lengths=model.window_days,
             fixed_by_the_day=model.fixed_by_the_day,
@@ -197,7 +197,7 @@ def watched(
     )
     def report(context: dg.AssetExecutionContext, features: pl.LazyFrame, score_profiles: pl.LazyFrame) -> pl.DataFrame:
         pages = context.resources.reports.of(f"{model.use_case}/drift")
-        return weekly_pages(newest(read(features)), score_profiles.collect(), _dates(context), schedule, pages)
+        return weekly_pages(newest(read(features)), score_profiles.collect(), dates(context), schedule, pages)
 
     performance = _performance(model, judged, keys) if judged else None
     return Watched(profiles, score_profiles, score_references, drift, report, performance)
@@ -230,14 +230,10 @@ def _performance(model: GatedModel, contract: Contract, keys: dict[str, Any]) ->
     ) -> pl.DataFrame:
         issued, known = scores.collect(), labels.collect()
         measured = promotions.select("challenger_version", model.gate_measure).collect()
-        rows = [performance_row(model, issued, known, measured, week) for week in _dates(context)]
+        rows = [performance_row(model, issued, known, measured, week) for week in dates(context)]
         return pl.DataFrame(rows, schema=schema_of(contract))
 
     return performance
-
-
-def _dates(context: dg.AssetExecutionContext) -> list[date]:
-    return [date.fromisoformat(key) for key in context.partition_keys]
 
 
 def _page(rows: pl.DataFrame) -> dict[str, object]:

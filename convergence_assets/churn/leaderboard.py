@@ -16,12 +16,12 @@ from convergence.lake.contracts import schema_of
 from convergence.models import automl, h2o_leaderboard, splits, stacking
 from convergence.models.automl import Entry
 from convergence.models.families import families
-from convergence_assets._parts.gated import as_of_dates, history, keys_of
+from convergence_assets._parts.gated import history, keys_of
 from convergence_assets.churn.feature_views import MODEL_INPUT
 from convergence_assets.churn.model_contracts import ChurnLeaderboard
 from convergence_assets.churn.training import SEED, matrix
 from convergence_assets.churn.use_case import MODEL
-from convergence_assets.partitions import weekly
+from convergence_assets.partitions import dates, weekly
 from resources.lake import Described, lake_asset
 
 SEARCHED = weekly(date(2024, 2, 19), date(2024, 2, 19))  # a week before the first model, whose gate it does not see
@@ -105,7 +105,7 @@ def churn_leaderboard(context: dg.AssetExecutionContext, features: pl.LazyFrame,
     """
     config = LeaderboardConfig(**context.op_execution_context.op_config)
     inputs, known = features.collect(), labels.collect()
-    boards = {as_of: search(inputs, known, as_of, config) for as_of in as_of_dates(context)}
+    boards = {as_of: search(inputs, known, as_of, config) for as_of in dates(context)}
     rows = pl.DataFrame([row for found, _ in boards.values() for row in found])
     cards = {str(as_of): standing(entries, config) for as_of, (_, entries) in boards.items()}
     return Described(rows.select(schema_of(ChurnLeaderboard).names()), cards)

@@ -6,7 +6,8 @@ from typing import Any
 import pandera.polars as pa
 
 from convergence.lake.contracts import StrictColumns
-from convergence.models.gated_contracts import AS_OF, LEARNED, ServedForm, TrainedModel, contracts
+from convergence.models.gated_contracts import LEARNED, ServedForm, TrainedModel, contracts
+from convergence.monitoring.contracts import AS_OF
 from convergence_assets.churn.contracts import CUSTOMER, Event
 from convergence_assets.churn.use_case import MODEL
 

@@ -13,8 +13,6 @@ Time = Annotated[pl.Datetime, "us", "UTC"]
 HOLDER = {"pii": "pseudonym", "subject": "customer"}
 OF_HOLDER = {"event_of": "customer"}  # whose card holder is told by the transactions and their features
 
-AS_OF = {"made_here": "the as-of date, which names the partition"}
-
 
 class Event(pa.DataFrameModel):
     """What every row with a time has."""

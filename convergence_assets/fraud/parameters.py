@@ -17,11 +17,11 @@ from convergence.markdown import table
 from convergence.models import splits, tuning
 from convergence.models.gated_contracts import LEARNED
 from convergence.models.tuning import Fold, Range, Tuned
-from convergence_assets._parts.gated import as_of_dates, history, keys_of
-from convergence_assets.fraud.contracts import AS_OF
+from convergence.monitoring.contracts import AS_OF
+from convergence_assets._parts.gated import history, keys_of
 from convergence_assets.fraud.training import SEED, THINNED, in_use, matrix, trees
 from convergence_assets.fraud.use_case import MODEL
-from convergence_assets.partitions import weekly
+from convergence_assets.partitions import dates, weekly
 from resources.lake import lake_asset
 
 SEARCHED = weekly(date(2018, 7, 11), date(2018, 7, 11))
@@ -130,4 +130,4 @@ def fraud_parameters(context: dg.AssetExecutionContext, features: pl.LazyFrame, 
     at its start. What was in use stays unless something beats it by more than one standard error.
     """
     rows, known = features.collect(), labels.collect()
-    return pl.DataFrame([search(rows, known, as_of) for as_of in as_of_dates(context)])
+    return pl.DataFrame([search(rows, known, as_of) for as_of in dates(context)])

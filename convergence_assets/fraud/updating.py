@@ -20,9 +20,9 @@ from convergence.models import boosting, ensemble, metrics, promotions, splits
 from convergence.models.calibration import Calibration
 from convergence.models.gated import named
 from convergence.models.gated_contracts import LEARNED
+from convergence.monitoring.contracts import AS_OF
 from convergence_assets._parts.cards import rules_table
 from convergence_assets._parts.gated import earlier, history, keys_of
-from convergence_assets.fraud.contracts import AS_OF
 from convergence_assets.fraud.model import FRAUD
 from convergence_assets.fraud.training import SEED, checked, matrix, trees
 from convergence_assets.fraud.use_case import MODEL
